@@ -1,0 +1,1 @@
+"""The policy: tensors in, tensors out. Importing this package imports nothing heavy."""

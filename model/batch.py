@@ -1,0 +1,115 @@
+"""What goes into the policy and what comes out: the one place where the tensors of a batch are named.
+
+Dimensions: b batch, t observation step (frame of the window), a supervised frame (a subset of t), v camera view,
+h w pixels, p tracked point, l flow step, k action step in the chunk, s text token.
+
+Frames are right-padded: `frame_mask` is true for a prefix of every window and the last valid frame is "now". Images of
+absent views and of padded frames hold zeros, never NaN (a masked NaN still poisons attention).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+
+class _Batch:
+    """Dataclass of tensors that moves between devices as one."""
+
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+        """Returns a copy on `device`; dtypes stay."""
+        moved = {
+            field.name: value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
+            for field in dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
+            for value in [getattr(self, field.name)]
+        }
+        return dataclasses.replace(self, **moved)  # pyright: ignore[reportArgumentType]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation(_Batch):
+    """Everything the policy may see. Nothing here is later than the last valid frame of the window.
+
+    Attributes:
+        rgb: Images at model size, 0..255, views in the order of `PolicyConfig.views`.
+        view_mask: False where the episode has no such camera.
+        text: Token ids of the instruction from `Policy.tokenize`, 0 = padding.
+        state_arm: Tool pose relative to the first frame of the window: metres, then Euler xyz radians.
+        state_gripper: 0 shut, 1 open.
+        frame_mask: True for real frames, a prefix of each row; frame 0 is always real.
+    """
+
+    rgb: UInt8[Tensor, "b t v 3 h w"]
+    view_mask: Bool[Tensor, "b v"]
+    text: Int64[Tensor, "b s"]
+    state_arm: Float[Tensor, "b t 6"]
+    state_gripper: Int64[Tensor, "b t"]
+    frame_mask: Bool[Tensor, "b t"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets(_Batch):
+    """What really came. Image and flow targets stand for the frames `frames` only; a subset keeps a step cheap.
+
+    Attributes:
+        frames: Indices into t of the supervised frames, shared by the batch, increasing.
+        depth: Depth along the optical axis at each supervised frame, metres; 0 where invalid.
+        depth_valid: Finite, measured pixels of a present view and a real frame.
+        future_rgb: Image `future_offset` control steps later, 0..255.
+        future_depth: Its depth, metres; 0 where invalid.
+        future_depth_valid: As `depth_valid`, false beyond the end of the episode.
+        future_mask: True where the future frame lies inside the episode and the view exists.
+        flow_start: Start points in the flow view: x, y in [0, 1] of image width and height, then depth in metres.
+        flow_delta: Displacement from the start after each flow step: x, y in image fractions, depth in metres.
+        flow_weight: 1 visible, 0.1 occluded but tracked, 0 unknown (beyond the episode, invalid depth).
+        flow_visible: Depth-tested and inside the image.
+        flow_moving: The point's own motion exceeds the moving threshold (trainer.data.points says which).
+        action: Chunk of actions in the data set's units; the last is the gripper, 0 shut .. 1 open.
+        action_mask: False beyond the episode's end, in padded frames and for data without actions.
+    """
+
+    frames: Int64[Tensor, " a"]
+    depth: Float[Tensor, "b a v h w"]
+    depth_valid: Bool[Tensor, "b a v h w"]
+    future_rgb: UInt8[Tensor, "b a v 3 h w"]
+    future_depth: Float[Tensor, "b a v h w"]
+    future_depth_valid: Bool[Tensor, "b a v h w"]
+    future_mask: Bool[Tensor, "b a v"]
+    flow_start: Float[Tensor, "b a p 3"]
+    flow_delta: Float[Tensor, "b a p l 3"]
+    flow_weight: Float[Tensor, "b a p l"]
+    flow_visible: Bool[Tensor, "b a p l"]
+    flow_moving: Bool[Tensor, "b a p"]
+    action: Float[Tensor, "b t k 7"]
+    action_mask: Bool[Tensor, "b t k"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction(_Batch):
+    """What the policy foresaw, in the units of `Targets`. A field is None when its decoder was not asked for.
+
+    Attributes:
+        depth: Current depth of the chosen frames, metres.
+        future_rgb: Predicted image, 0..1 (not clipped, so that the loss has a gradient).
+        future_depth: Predicted depth of that image, metres.
+        flow_delta: Predicted displacement of each given start point, units as in `Targets.flow_delta`.
+        flow_visible_logit: Logit of visibility after each flow step.
+        action: Predicted chunk for every frame; the gripper entry is a logit, > 0 means open.
+        latent_mean, latent_logvar: Posterior of the action CVAE, only when true actions were given.
+        attention: Captured probabilities by layer, float32, rows as asked (see model.attention.Capture).
+    """
+
+    depth: Float[Tensor, "b a v h w"] | None = None
+    future_rgb: Float[Tensor, "b a v 3 h w"] | None = None
+    future_depth: Float[Tensor, "b a v h w"] | None = None
+    flow_delta: Float[Tensor, "b a p l 3"] | None = None
+    flow_visible_logit: Float[Tensor, "b a p l"] | None = None
+    action: Float[Tensor, "b t k 7"] | None = None
+    latent_mean: Float[Tensor, "b t z"] | None = None
+    latent_logvar: Float[Tensor, "b t z"] | None = None
+    attention: dict[str, Tensor] | None = None

@@ -1,0 +1,1 @@
+"""What turns query outputs into depth, future images, 3D flow and actions."""

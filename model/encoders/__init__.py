@@ -1,0 +1,1 @@
+"""What turns images, words and proprioception into tokens."""

@@ -1,0 +1,1 @@
+"""Episodes, labels, optimisation, checkpoints, metrics, simulation."""

@@ -1,0 +1,20 @@
+"""`python -m trainer COMMAND`: record, pack, train, evaluate. Each command is a module with `main(argv) -> exit code`."""
+
+from __future__ import annotations
+
+import sys
+
+from model.cli import run_command
+
+COMMANDS = {
+    "record": ("trainer.simulation.record", "drive real LIBERO tasks and record the episodes that succeed"),
+    "pack": (
+        "trainer.episodes.pack",
+        "copy packed episodes into another encoding (compressed | mapped) and check them",
+    ),
+    "train": ("trainer.loop.train", "train a policy on packed episodes; resumes exactly"),
+    "evaluate": ("trainer.metrics.evaluate", "score a checkpoint against the trivial baselines"),
+}
+
+if __name__ == "__main__":
+    sys.exit(run_command("trainer", COMMANDS, sys.argv[1:]))

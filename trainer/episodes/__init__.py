@@ -1,0 +1,1 @@
+"""Readers: any format in, one `Episode` out. numpy only, never torch."""

@@ -1,0 +1,133 @@
+"""The episode: one recorded trajectory in the project's own vocabulary, whatever format it came from.
+
+Dimensions: t control step, f rendered frame, h w pixels, p tracked point, l flow step, n body.
+
+Time is counted in control steps. Images may be rendered at every `frame_stride`-th step only; poses, states and actions
+exist at every step. Pixels are continuous: the centre of pixel (0, 0) is (0.5, 0.5). Depth is z along the optical axis
+in metres, NaN where it is not known. Cameras are OpenCV (x right, y down, z forward).
+
+numpy only: the page browses episodes without loading torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, UInt8
+
+View = Literal["static", "wrist"]
+DepthScale = Literal["metric", "relative"]
+DepthOrigin = Literal["true", "pseudo"]
+Outcome = Literal["success", "failure"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionSpace:
+    """How to read `Episode.action`: xyz, then axis-angle, each in units of a scale, then the gripper 0 shut .. 1 open.
+
+    Attributes:
+        metres_per_unit: Translation in metres that an action entry of 1.0 commands.
+        radians_per_unit: Rotation in radians that an entry of 1.0 commands.
+        frame: The axes the deltas are expressed in.
+    """
+
+    metres_per_unit: float
+    radians_per_unit: float
+    frame: Literal["base", "tool"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeInfo:
+    """All that is known without decoding a frame. `None` means the source does not say."""
+
+    source: str
+    instruction: str
+    length: int
+    control_hz: float
+    frame_stride: int = 1
+    views: tuple[View, ...]
+    depth_scale: DepthScale | None
+    depth_origin: DepthOrigin | None
+    has_exact_flow: bool
+    outcome: Outcome | None
+    action_space: ActionSpace | None
+    task: str | None = None
+    initial_state: int | None = None
+    seed: int | None = None
+    renderer: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracks:
+    """3D tracks of points of one view from one start step.
+
+    Attributes:
+        uvz: Pixel coordinates (u right, v down) and depth in metres, in the camera at each later step.
+        visible: In front of the camera, inside the image, and not hidden (depth-tested).
+        known: False where the step lies beyond the episode or the start depth was invalid.
+    """
+
+    uvz: Float[np.ndarray, "p l 3"]
+    visible: Bool[np.ndarray, "p l"]
+    known: Bool[np.ndarray, "p l"]
+
+
+class Episode(Protocol):
+    """A lazy trajectory. Asking for something absent raises `model.errors.EpisodeError`, naming the field."""
+
+    @property
+    def name(self) -> str:
+        """The one string PATH#INDEX that names the episode everywhere."""
+        ...
+
+    @property
+    def info(self) -> EpisodeInfo: ...
+
+    @property
+    def content_hash(self) -> str:
+        """sha256 hex over the content; keys every cache of predictions."""
+        ...
+
+    @property
+    def frame_steps(self) -> Integer[np.ndarray, " f"]:
+        """The control steps that have images, increasing."""
+        ...
+
+    def image_size(self, view: View) -> tuple[int, int]:
+        """(height, width) of the stored images, pixels."""
+        ...
+
+    def rgb(self, view: View, step: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The upright image at a control step that has one."""
+        ...
+
+    def depth(self, view: View, step: int) -> Float[np.ndarray, "h w"]:
+        """Float32 metres along the optical axis, NaN = invalid."""
+        ...
+
+    def intrinsics(self, view: View) -> Float[np.ndarray, "3 3"]:
+        """K in pixels of the stored image size."""
+        ...
+
+    def T_world_camera(self, view: View) -> Float[np.ndarray, "t 4 4"]:  # noqa: N802 - the field's name for the transform
+        """Camera-to-world transform at each control step, metres."""
+        ...
+
+    @property
+    def state(self) -> Float[np.ndarray, "t 8"]:
+        """Tool position (metres, world), quaternion wxyz, gripper opening 0 shut .. 1 open."""
+        ...
+
+    @property
+    def action(self) -> Float[np.ndarray, "t 7"]:
+        """Commanded action, see `EpisodeInfo.action_space`."""
+        ...
+
+    def tracks(self, view: View, step: int, uv: Float[np.ndarray, "p 2"], later: Integer[np.ndarray, " l"]) -> Tracks:
+        """Exact tracks of pixels `uv` of frame `step` at the control steps `later`; only where `has_exact_flow`.
+
+        The depth test needs an image at that step: where none was rendered, `visible` is geometry only (in frame).
+        """
+        ...

@@ -1,0 +1,1 @@
+"""What a person sees: the page, the headless commands and what they are drawn from."""

@@ -1,0 +1,14 @@
+"""`python -m workbench COMMAND`: what the page shows, without a browser."""
+
+from __future__ import annotations
+
+import sys
+
+from model.cli import run_command
+
+COMMANDS = {
+    "inspect": ("workbench.inspect", "predict a whole episode and write numbers, a Rerun recording and an HTML report"),
+}
+
+if __name__ == "__main__":
+    sys.exit(run_command("workbench", COMMANDS, sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""What the policy foresaw at one time of one episode, as plain arrays: the value every view of the page is drawn from.
+
+Dimensions: h w pixels of the model's image, p tracked point, l flow step, k action step, m layer, n head, g group.
+All pixel coordinates are in the MODEL's image (e.g. 128 x 128); `predict` holds the scaled cameras that go with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from trainer.episodes.episode import View
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewForesight:
+    """One camera at one time. True values are None where the episode has none or ends before the future frame."""
+
+    rgb: UInt8[np.ndarray, "h w 3"]
+    depth: Float[np.ndarray, "h w"]
+    depth_true: Float[np.ndarray, "h w"] | None
+    future_rgb: UInt8[np.ndarray, "h w 3"]
+    future_rgb_true: UInt8[np.ndarray, "h w 3"] | None
+    future_depth: Float[np.ndarray, "h w"]
+    future_depth_true: Float[np.ndarray, "h w"] | None
+    K: Float[np.ndarray, "3 3"] | None
+    T_world_camera: Float[np.ndarray, "4 4"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowForesight:
+    """Tracks of start points of the flow view. Index 0 of the step axis is the start itself (l = steps + 1).
+
+    Attributes:
+        uvz: Predicted pixel and depth from the TRUE start depth where there is one, else from the predicted depth.
+        uvz_true: Exact tracks, None without ground truth.
+        known: Truth exists for this point and step.
+        visible_true: Depth-tested visibility of the truth.
+        moving: The point moves by more than the threshold of `trainer.data.points` (false without truth).
+        start_depth: "true" or "predicted": which depth the tracks start from.
+    """
+
+    uvz: Float[np.ndarray, "p l 3"]
+    visible_probability: Float[np.ndarray, "p l"]
+    uvz_true: Float[np.ndarray, "p l 3"] | None
+    known: Bool[np.ndarray, "p l"] | None
+    visible_true: Bool[np.ndarray, "p l"] | None
+    moving: Bool[np.ndarray, " p"]
+    start_depth: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionForesight:
+    """Attention of the action query at this time.
+
+    Attributes:
+        to_flow: Mass on the FLOW tokens of the same frame, by layer and head.
+        uniform: The share those tokens would get if attention were uniform over all allowed keys.
+        to_group: Mass by token group (names in `groups`), by layer and head; groups are of the current frame
+            unless the name says "earlier".
+        groups: Names that go with `to_group`.
+        flow_points: Weight per start point (sums to 1): action -> FLOW token -> flow-decoder cross attention.
+        through_flow: The same, spread over the pixels of the flow view (sums to 1).
+        through_resampler: Action -> image latents -> resampler -> pixels, by view (sums to <= 1: mass not on images).
+    """
+
+    to_flow: Float[np.ndarray, "m n"]
+    uniform: float
+    to_group: Float[np.ndarray, "m n g"]
+    groups: tuple[str, ...]
+    flow_points: Float[np.ndarray, " p"]
+    through_flow: Float[np.ndarray, "h w"]
+    through_resampler: dict[View, Float[np.ndarray, "h w"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foresight:
+    """Everything predicted at control step `step`, beside what really came.
+
+    Attributes:
+        action: Chunk in the data set's units, gripper as probability of open.
+        action_true: The recorded chunk, NaN beyond the end.
+        metrics: Numbers at this time by name, with the trivial baseline under `<name>.baseline`; see trainer.metrics.
+    """
+
+    step: int
+    future_step: int
+    views: dict[View, ViewForesight]
+    flow: FlowForesight
+    attention: AttentionForesight
+    action: Float[np.ndarray, "k 7"]
+    action_true: Float[np.ndarray, "k 7"] | None
+    metrics: dict[str, float]
