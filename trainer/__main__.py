@@ -1,4 +1,4 @@
-"""`python -m trainer COMMAND`: record, pack, train, evaluate. Each command is a module with `main(argv) -> exit code`."""
+"""`python -m trainer COMMAND`: each command is a module with `main(argv) -> exit code`, imported when asked for."""
 
 from __future__ import annotations
 

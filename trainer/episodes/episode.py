@@ -83,7 +83,9 @@ class Episode(Protocol):
         ...
 
     @property
-    def info(self) -> EpisodeInfo: ...
+    def info(self) -> EpisodeInfo:
+        """What is known without decoding a frame."""
+        ...
 
     @property
     def content_hash(self) -> str:

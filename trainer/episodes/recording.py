@@ -19,7 +19,7 @@ class ViewRecording:
 
     Attributes:
         rgb: Upright images at the rendered steps.
-        depth: Float32 metres along the optical axis at the rendered steps, NaN = invalid; None where the source has none.
+        depth: Float32 metres along the optical axis at the rendered steps, NaN = invalid; None if absent.
         body: Index into `Recording.body_pose` for each pixel at the rendered steps; 0 is the static world.
         K: Intrinsics in pixels, centre of pixel (0, 0) at (0.5, 0.5).
         T_world_camera: Camera pose at every control step (OpenCV axes, metres).
