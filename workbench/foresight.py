@@ -7,9 +7,10 @@ All pixel coordinates are in the MODEL's image (e.g. 128 x 128); `predict` holds
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 
 from trainer.episodes.episode import View
 
@@ -40,6 +41,7 @@ class FlowForesight:
         visible_true: Depth-tested visibility of the truth.
         moving: The point moves by more than the threshold of `trainer.data.points` (false without truth).
         start_depth: "true" or "predicted": which depth the tracks start from.
+        steps: The control step of each entry of the step axis; the first is the time of the prediction.
     """
 
     uvz: Float[np.ndarray, "p l 3"]
@@ -48,7 +50,8 @@ class FlowForesight:
     known: Bool[np.ndarray, "p l"] | None
     visible_true: Bool[np.ndarray, "p l"] | None
     moving: Bool[np.ndarray, " p"]
-    start_depth: str
+    start_depth: Literal["true", "predicted"]
+    steps: Integer[np.ndarray, " l"]
 
 
 @dataclass(frozen=True, kw_only=True)

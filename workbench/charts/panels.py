@@ -1,0 +1,158 @@
+"""Image panels of one time: what was foreseen beside what came, as small uint8 images with a title and a colour scale.
+
+Images have the size of the model's input (h w); the page and the report enlarge them. Depth is drawn on one range for
+the whole clip and all panels of a view, taken from the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from trainer.episodes.episode import Episode, View
+
+from ..foresight import Foresight, ViewForesight
+from .colours import ATTENTION_MAP, ColourScale, lookup_table, symmetric
+
+_SAMPLED_FRAMES = 8
+_ERROR_SHARE = 0.05
+"""The error scale ends at this share of the clip's median depth, rounded to whole centimetres."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One picture.
+
+    Attributes:
+        key: Stable name, e.g. "static.depth.error".
+        image: None where the episode has nothing to show; `note` then says why.
+        scale: What the colours mean; None for plain images.
+        note: One line under the picture, may be empty.
+    """
+
+    key: str
+    title: str
+    image: UInt8[np.ndarray, "h w 3"] | None
+    scale: ColourScale | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipScales:
+    """The fixed depth and error scales of an episode, by view, and where they come from."""
+
+    depth: dict[View, ColourScale]
+    error: dict[View, ColourScale]
+    origin: str
+
+
+def clip_scales(episode: Episode, *, fallback: Mapping[View, tuple[float, float]]) -> ClipScales:
+    """Scales from the true depth of a few frames spread over the clip (2nd to 98th percentile).
+
+    Args:
+        episode: Read at a few of its frames only.
+        fallback: Low and high in metres per view for episodes without depth (`Predictor.depth_limits`).
+    """
+    depth: dict[View, ColourScale] = {}
+    error: dict[View, ColourScale] = {}
+    known = episode.info.depth_origin is not None
+    for view in episode.info.views:
+        low, high, middle = _depth_range(episode, view) if known else (*fallback[view], float(np.mean(fallback[view])))
+        depth[view] = ColourScale(low=low, high=high, unit="m", label="depth")
+        limit = max(10.0, 10.0 * round(100 * _ERROR_SHARE * middle))
+        error[view] = symmetric(limit, unit="mm", label="predicted - true, red = too far")
+    return ClipScales(
+        depth=depth, error=error, origin="true depth of this clip" if known else "the policy's training data"
+    )
+
+
+def now_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[Panel]:
+    """RGB, depth predicted, depth true, error of a view at the current time."""
+    seen = foresight.views.get(view)
+    titles = ("RGB", "depth predicted", "depth true", "depth error")
+    keys = tuple(f"{view}.{name}" for name in ("rgb", "depth", "depth_true", "depth_error"))
+    if seen is None:
+        return _absent(keys, titles, f"no {view} camera in this episode")
+    scale = scales.depth[view]
+    panels = [
+        Panel(key=keys[0], title=titles[0], image=seen.rgb),
+        Panel(key=keys[1], title=titles[1], image=scale.paint(seen.depth), scale=scale),
+    ]
+    if seen.depth_true is None:
+        return panels + _absent(keys[2:], titles[2:], "no true depth here")
+    error = 1000 * (seen.depth - seen.depth_true)
+    return [
+        *panels,
+        Panel(key=keys[2], title=titles[2], image=scale.paint(seen.depth_true), scale=scale),
+        Panel(key=keys[3], title=titles[3], image=scales.error[view].paint(error), scale=scales.error[view]),
+    ]
+
+
+def future_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[Panel]:
+    """Future RGB predicted, what came, copy-last; then future depth predicted and what came."""
+    seen = foresight.views.get(view)
+    titles = ("RGB predicted", "RGB that came", "RGB copy-last", "depth predicted", "depth that came")
+    names = ("future_rgb", "future_rgb_true", "copy_last", "future_depth", "future_depth_true")
+    keys = tuple(f"{view}.{name}" for name in names)
+    if seen is None:
+        return _absent(keys, titles, f"no {view} camera in this episode")
+    scale = scales.depth[view]
+    ended = f"the episode has no image at t {foresight.future_step}"
+    images = (
+        (seen.future_rgb, None),
+        (seen.future_rgb_true, None),
+        (seen.rgb, None),
+        (scale.paint(seen.future_depth), scale),
+        (None if seen.future_depth_true is None else scale.paint(seen.future_depth_true), scale),
+    )
+    return [
+        Panel(
+            key=key,
+            title=title,
+            image=image,
+            scale=colours if image is not None else None,
+            note="" if image is not None else ended,
+        )
+        for key, title, (image, colours) in zip(keys, titles, images, strict=True)
+    ]
+
+
+def attention_overlay(rgb: UInt8[np.ndarray, "h w 3"], weight: Float[np.ndarray, "h w"], peak: float) -> Panel:
+    """Attention over a darkened image: the more weight, the more of the map's colour and the less of the image.
+
+    Args:
+        rgb: The image, drawn grey.
+        weight: Share of attention on each pixel.
+        peak: Share that gets the full colour; fix it over the clip so that times can be compared.
+    """
+    strength = np.clip(weight / max(peak, 1e-12), 0.0, 1.0)[..., None]
+    grey = rgb.astype(np.float32).mean(axis=-1, keepdims=True)
+    colour = lookup_table(ATTENTION_MAP)[np.round(255 * strength[..., 0]).astype(np.intp)]
+    alpha = 0.25 + 0.65 * strength
+    image = np.round((1 - alpha) * grey + alpha * colour).astype(np.uint8)
+    high = 1e6 * peak
+    scale = ColourScale(
+        low=0.0, high=high, unit="ppm of the attention per pixel", label="weight", map_name=ATTENTION_MAP
+    )
+    return Panel(key="attention", title="attention", image=image, scale=scale)
+
+
+def _absent(keys: tuple[str, ...], titles: tuple[str, ...], note: str) -> list[Panel]:
+    return [Panel(key=key, title=title, image=None, note=note) for key, title in zip(keys, titles, strict=True)]
+
+
+def _depth_range(episode: Episode, view: View) -> tuple[float, float, float]:
+    """Low, high and median of the valid true depth, metres."""
+    steps = episode.frame_steps
+    chosen = steps[np.linspace(0, len(steps) - 1, min(_SAMPLED_FRAMES, len(steps))).astype(int)]
+    values = np.concatenate([depth[np.isfinite(depth)] for depth in (episode.depth(view, int(t)) for t in chosen)])
+    if not values.size:
+        return 0.0, 1.0, 0.5
+    low, middle, high = np.percentile(values, (2, 50, 98))
+    return float(low), float(max(high, low + 1e-3)), float(middle)
+
+
+__all__ = ["ClipScales", "Panel", "ViewForesight", "attention_overlay", "clip_scales", "future_panels", "now_panels"]
