@@ -109,5 +109,5 @@ class Predictor:
         cancel: Cancel | None = None,
         progress: Progress | None = None,
     ) -> Iterator[Foresight]:
-        """Predicts many steps (default: all with an image) in order, batched where that is faster. Raises as `foresee`."""
+        """Predicts many steps (default: all with an image) in order, batched if faster; raises as `foresee`."""
         raise NotImplementedError
