@@ -1,0 +1,168 @@
+"""Builders that everybody's tests share: small, exact, made from a seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.episodes.episode import ActionSpace, EpisodeInfo, View
+from trainer.episodes.recording import Recording, ViewRecording
+
+# --- an analytically exact scene: a textured table and a textured box that a hand pushes and lifts ---
+
+BOX_HALF = np.array([0.09, 0.06, 0.05])
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What a camera sees: rgb uint8 (h, w, 3), depth float32 metres (h, w), body ids uint8 (h, w)."""
+
+    rgb: np.ndarray
+    depth: np.ndarray
+    body: np.ndarray
+
+
+def rotation(axis: int, angle: float) -> np.ndarray:
+    """Rotation matrix about a coordinate axis."""
+    i, j = [(1, 2), (2, 0), (0, 1)][axis]
+    R = np.eye(3)
+    R[i, i] = R[j, j] = np.cos(angle)
+    R[i, j], R[j, i] = -np.sin(angle), np.sin(angle)
+    return R
+
+
+def pose(R: np.ndarray, p: np.ndarray) -> np.ndarray:
+    """4 x 4 transform."""
+    T = np.eye(4)
+    T[:3, :3], T[:3, 3] = R, p
+    return T
+
+
+def look_at(eye: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """`T_world_camera` with OpenCV axes, the world's z up in the image."""
+    forward = (target - eye) / np.linalg.norm(target - eye)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    return pose(np.stack([right, np.cross(forward, right), forward], 1), eye)
+
+
+def render_scene(K: np.ndarray, T_world_camera: np.ndarray, T_world_box: np.ndarray, size: tuple[int, int]) -> Rendered:
+    """Casts one ray through every pixel centre against the table (z = 0, body 0) and the box (body 1)."""
+    height, width = size
+    v, u = np.mgrid[:height, :width] + 0.5
+    rays = np.stack([(u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1], np.ones_like(u)], -1)
+    table_z, table_point = _hit_table(rays, T_world_camera)
+    box_z, box_point = _hit_box(rays, np.linalg.inv(T_world_box) @ T_world_camera)
+    is_box = box_z < table_z
+    depth = np.where(is_box, box_z, table_z)
+    colour = np.where(is_box[..., None], _texture(box_point, 60.0, 0.8), _texture(table_point, 25.0, 0.0))
+    depth = np.where(depth < 50, depth, np.nan).astype(np.float32)
+    return Rendered(np.uint8(np.rint(255 * colour)), depth, is_box.astype(np.uint8))
+
+
+def _hit_table(rays: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    direction = rays @ T[:3, :3].T
+    with np.errstate(divide="ignore"):
+        z = -T[2, 3] / direction[..., 2]
+    z = np.where((z > 1e-6) & (z < 50), z, 50.0)
+    return z, T[:3, 3] + z[..., None] * direction
+
+
+def _hit_box(rays: np.ndarray, T_box_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    origin, direction = T_box_camera[:3, 3], rays @ T_box_camera[:3, :3].T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        near = np.minimum((-BOX_HALF - origin) / direction, (BOX_HALF - origin) / direction).max(-1)
+        far = np.maximum((-BOX_HALF - origin) / direction, (BOX_HALF - origin) / direction).min(-1)
+    z = np.where((near < far) & (near > 1e-6), near, np.inf)
+    return z, origin + np.where(np.isfinite(z), z, 0.0)[..., None] * direction
+
+
+def _texture(point: np.ndarray, frequency: float, phase: float) -> np.ndarray:
+    waves = [np.sin(frequency * point[..., i] + phase + i) * np.cos(frequency * point[..., i - 1]) for i in range(3)]
+    return 0.5 + 0.45 * np.stack(waves, -1)
+
+
+def box_path(length: int, seed: int = 0) -> np.ndarray:
+    """(t, 4, 4): the box rests for a fifth of the time, then slides, turns and rises."""
+    rng = np.random.default_rng(seed)
+    turn, heading, start = rng.uniform(-1.5, 1.5), rng.uniform(0, 2 * np.pi), rng.uniform(-0.05, 0.05, 2)
+    progress = np.clip(np.linspace(-0.2, 1, length), 0, None)
+    return np.stack(
+        [
+            pose(
+                rotation(2, turn * s) @ rotation(0, 0.5 * turn * s),
+                np.array(
+                    [start[0] + 0.15 * s * np.cos(heading), start[1] + 0.15 * s * np.sin(heading), 0.06 + 0.15 * s]
+                ),
+            )
+            for s in progress
+        ]
+    )
+
+
+def make_recording(
+    *,
+    length: int = 40,
+    frame_stride: int = 2,
+    size: tuple[int, int] = (48, 64),
+    views: tuple[View, ...] = ("static", "wrist"),
+    seed: int = 0,
+    instruction: str = "lift the box",
+) -> Recording:
+    """A whole episode of the exact scene; the wrist camera hangs above the box and turns with the hand."""
+    height, width = size
+    rng = np.random.default_rng(seed + 1000)
+    box = box_path(length, seed)
+    frame_steps = np.arange(0, length, frame_stride)
+    hand = np.stack(
+        [
+            pose(rotation(2, 0.3 * np.sin(t / 9)) @ rotation(0, np.pi), p + np.array([0, 0.02, 0.3]))
+            for t, p in enumerate(box[:, :3, 3])
+        ]
+    )
+    cameras: dict[View, np.ndarray] = {
+        "static": np.repeat(look_at(np.array([0.9, 0.1, 0.7]), np.array([0.0, 0.0, 0.05]))[None], length, 0),
+        "wrist": hand,
+    }
+    focal: dict[View, float] = {"static": 1.6, "wrist": 0.7}
+    streams: dict[View, ViewRecording] = {}
+    for view in views:
+        K = np.array([[focal[view] * width, 0, width / 2], [0, focal[view] * width, height / 2], [0, 0, 1.0]])
+        images = [render_scene(K, cameras[view][t], box[t], size) for t in frame_steps]
+        streams[view] = ViewRecording(
+            rgb=np.stack([image.rgb for image in images]),
+            depth=np.stack([image.depth for image in images]),
+            body=np.stack([image.body for image in images]),
+            K=K,
+            T_world_camera=cameras[view],
+        )
+    gripper = (np.arange(length) < length // 2).astype(float)
+    angle = 0.15 * np.sin(np.arange(length) / 9)
+    quaternion = np.stack([np.zeros(length), np.cos(angle), np.sin(angle), np.zeros(length)], 1)
+    return Recording(
+        info=EpisodeInfo(
+            source="synthetic",
+            instruction=instruction,
+            length=length,
+            control_hz=20.0,
+            frame_stride=frame_stride,
+            views=views,
+            depth_scale="metric",
+            depth_origin="true",
+            has_exact_flow=True,
+            outcome="success",
+            action_space=ActionSpace(metres_per_unit=0.05, radians_per_unit=0.5, frame="base"),
+            task="synthetic-lift",
+            initial_state=seed,
+            seed=seed,
+            renderer="numpy",
+        ),
+        frame_steps=frame_steps,
+        views=streams,
+        state=np.concatenate([hand[:, :3, 3], quaternion, gripper[:, None]], 1),
+        action=np.concatenate([rng.uniform(-1, 1, (length, 6)), gripper[:, None]], 1),
+        body_pose=np.stack([np.repeat(np.eye(4)[None], length, 0), box], 1),
+        body_names=("world", "box"),
+        simulator_state=rng.normal(size=(length, 5)),
+    )
