@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, UInt8
 
-MapName = Literal["viridis", "cividis", "magma", "RdBu_r"]
+MapName = Literal["viridis", "cividis", "magma", "plasma", "RdBu_r"]
 
 DEPTH_MAP: MapName = "viridis"
 ERROR_MAP: MapName = "RdBu_r"

@@ -2,40 +2,203 @@
 
 The page opens `EpisodeScene.opening()` (cameras, images, true cloud, tool path of the whole clip, and the blueprint)
 and then feeds `EpisodeScene.predicted(foresight)` to the same recording: both carry the same application and recording
-id, so the viewer merges them. Every scene has its own stream and its own random recording id: nothing is shared between
-visitors and rerun's global recording is never used.
+id, so the viewer merges them. Every scene has its own streams and its own random recording id: nothing is shared
+between visitors and rerun's global recording is never used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
-from trainer.episodes.episode import Episode
+import numpy as np
+import rerun as rr
+from jaxtyping import Float, Integer
 
-from ..foresight import Foresight
+from model.errors import EpisodeError
+from trainer.episodes.episode import Episode, View
+
+from ..foresight import Foresight, ViewForesight
+from .blueprint import scene_blueprint
+from .lift import STILL_GREY, Cloud, faded, lift_image, lift_tracks, shown_tracks, track_colours
 
 APPLICATION_ID = "foresight-workbench"
 TIMELINE = "step"
+CLOUD_POINTS = 16384
+"""At most this many points of an image are drawn in 3D."""
+
+POINTS = "/world/flow/points"
+PREDICTED = "/world/flow/predicted"
+TRUE = "/world/flow/true"
+
+_JPEG_QUALITY = 80
+_FLOW_VIEW: View = "static"
+Value = TypeVar("Value")
 
 
 class EpisodeScene:
     """The 3D scene of one episode for one visitor or one file.
 
     Args:
-        episode: Read lazily; only `opening` decodes it.
+        episode: Read lazily; only `opening` decodes images.
     """
 
     def __init__(self, episode: Episode) -> None:
-        self.recording_id = ""
+        self.episode = episode
+        self.recording_id = str(uuid.uuid4())
 
     def opening(self) -> bytes:
-        """.rrd bytes of everything that needs no prediction, with the blueprint."""
-        raise NotImplementedError
+        """.rrd bytes of everything that needs no prediction, with the blueprint of the page: one 3D view.
+
+        Raises:
+            EpisodeError: A frame of the episode cannot be read.
+        """
+        stream = self._stream(first=True)
+        memory = stream.memory_recording()
+        self._log_clip(stream, with_images=False)
+        return memory.drain_as_bytes()
 
     def predicted(self, foresight: Foresight) -> bytes:
         """.rrd bytes that add one predicted step to the recording that `opening` began."""
-        raise NotImplementedError
+        stream = self._stream(first=False)
+        memory = stream.memory_recording()
+        self._log_foresight(stream, foresight)
+        return memory.drain_as_bytes()
+
+    def whole(self, foresights: Sequence[Foresight]) -> bytes:
+        """.rrd bytes of the clip with its predictions and 2D views beside the 3D view: a file to be opened on its own.
+
+        Raises:
+            EpisodeError: A frame of the episode cannot be read.
+        """
+        stream = self._stream(first=True)
+        memory = stream.memory_recording()
+        self._log_clip(stream, with_images=True)
+        for foresight in foresights:
+            self._log_foresight(stream, foresight)
+        return memory.drain_as_bytes()
+
+    def _stream(self, *, first: bool) -> rr.RecordingStream:
+        stream = rr.RecordingStream(APPLICATION_ID, recording_id=self.recording_id, send_properties=first)
+        stream.set_log_time_enabled(False)
+        stream.set_log_tick_enabled(False)
+        return stream
+
+    @cached_property
+    def _poses(self) -> dict[View, Float[np.ndarray, "t 4 4"]]:
+        """Camera poses of the views that have cameras."""
+        found: dict[View, Float[np.ndarray, "t 4 4"]] = {}
+        for view in self._views:
+            poses = _absent_as_none(lambda view=view: self.episode.T_world_camera(view))
+            if poses is not None:
+                found[view] = poses
+        return found
+
+    @property
+    def _views(self) -> tuple[View, ...]:
+        return self.episode.info.views
+
+    def _log_clip(self, stream: rr.RecordingStream, *, with_images: bool) -> None:
+        """Logs the truth of the whole clip, and the layout with its eye on the middle of the first cloud."""
+        stream.log("/world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+        stream.log("/about", rr.TextDocument(self._about(), media_type="text/markdown"), static=True)
+        for view in self._views:
+            self._log_camera(stream, view)
+        path = self.episode.state[:, :3].astype(np.float32)
+        stream.log("/world/tool/path", rr.LineStrips3D([path], colors=[STILL_GREY], radii=0.0015), static=True)
+        target: Float[np.ndarray, " 3"] = path.mean(axis=0)
+        for i, step in enumerate(int(step) for step in self.episode.frame_steps):
+            stream.set_time(TIMELINE, sequence=step)
+            stream.log("/world/tool/now", rr.Points3D([path[step]], colors=[(230, 60, 60)], radii=0.008))
+            images = {view: self.episode.rgb(view, step) for view in self._views}
+            for view, image in images.items():
+                stream.log(f"/world/{view}/rgb", rr.Image(image).compress(jpeg_quality=_JPEG_QUALITY))
+            cloud = self._true_cloud(images[_FLOW_VIEW], step)
+            if cloud is not None:
+                _log_cloud(stream, "/world/cloud/true", cloud)
+                if i == 0 and len(cloud.points):
+                    target = np.median(cloud.points, axis=0)
+        poses = self._poses.get(_FLOW_VIEW)
+        camera = None if poses is None else poses[0]
+        blueprint = scene_blueprint(camera=camera, target=target, timeline=TIMELINE, with_images=with_images)
+        stream.send_blueprint(blueprint, make_active=True, make_default=True)
+
+    def _true_cloud(self, image: np.ndarray, step: int) -> Cloud | None:
+        poses = self._poses.get(_FLOW_VIEW)
+        if poses is None or self.episode.info.depth_origin is None:
+            return None
+        depth, K = self.episode.depth(_FLOW_VIEW, step), self.episode.intrinsics(_FLOW_VIEW)
+        return lift_image(image, depth, K, poses[step], limit=CLOUD_POINTS)
+
+    def _log_camera(self, stream: rr.RecordingStream, view: View) -> None:
+        poses = self._poses.get(view)
+        K = _absent_as_none(lambda: self.episode.intrinsics(view))
+        if poses is None or K is None:
+            return
+        height, width = self.episode.image_size(view)
+        pinhole = rr.Pinhole(
+            image_from_camera=K,
+            width=width,
+            height=height,
+            camera_xyz=rr.ViewCoordinates.RDF,
+            image_plane_distance=0.1,
+            color=STILL_GREY,
+            line_width=1.0,
+        )
+        entity = f"/world/{view}"
+        stream.log(entity, pinhole, static=True)
+        still = np.allclose(poses, poses[0], atol=1e-6)
+        for step in [0] if still else [int(step) for step in self.episode.frame_steps]:
+            stream.set_time(TIMELINE, sequence=step)
+            pose = rr.Transform3D(translation=poses[step][:3, 3], mat3x3=poses[step][:3, :3])
+            stream.log(entity, pose, static=still)
+
+    def _log_foresight(self, stream: rr.RecordingStream, foresight: Foresight) -> None:
+        stream.set_time(TIMELINE, sequence=foresight.step)
+        seen = foresight.views[_FLOW_VIEW]
+        if seen.K is None or seen.T_world_camera is None:
+            return
+        self._log_tracks(stream, foresight, seen.K)
+        if seen.depth_true is None:
+            cloud = lift_image(seen.rgb, seen.depth, seen.K, seen.T_world_camera, limit=CLOUD_POINTS)
+            _log_cloud(stream, "/world/cloud/predicted", cloud)
+        _log_cloud(stream, "/world/cloud/future_predicted", self._future_cloud(seen, foresight.future_step, seen.K))
+
+    def _future_cloud(self, seen: ViewForesight, step: int, K: Float[np.ndarray, "3 3"]) -> Cloud:
+        poses = self._poses[_FLOW_VIEW]
+        pose = poses[min(step, len(poses) - 1)]
+        return lift_image(seen.future_rgb, seen.future_depth, K, pose, limit=CLOUD_POINTS)
+
+    def _log_tracks(self, stream: rr.RecordingStream, foresight: Foresight, K: Float[np.ndarray, "3 3"]) -> None:
+        flow = foresight.flow
+        poses = self._poses[_FLOW_VIEW]
+        poses = poses[np.minimum(flow.steps, len(poses) - 1)]
+        tracks = lift_tracks(flow.uvz, K, poses)
+        shown, colours = shown_tracks(flow, K), track_colours(flow)
+        dots = np.full_like(colours, STILL_GREY)
+        dots[shown] = colours[shown]
+        stream.log(POINTS, rr.Points3D(tracks[:, 0], colors=dots, radii=0.002))
+        stream.log(PREDICTED, rr.LineStrips3D(tracks[shown], colors=colours[shown], radii=0.0016))
+        if flow.uvz_true is not None and flow.known is not None:
+            truth = lift_tracks(flow.uvz_true, K, poses)
+            strips = [truth[point][flow.known[point]] for point in shown]
+            stream.log(TRUE, rr.LineStrips3D(strips, colors=faded(colours[shown]), radii=0.0009))
+
+    def _about(self) -> str:
+        info = self.episode.info
+        cloud = (
+            f"{info.depth_origin} {info.depth_scale}" if info.depth_origin else "predicted, where a step is predicted"
+        )
+        return (
+            f"**{info.instruction}**\n\n"
+            f"{info.source}, {info.length} control steps, outcome: {info.outcome or 'unknown'}\n\n"
+            f"Cloud: {cloud} depth, at most {CLOUD_POINTS} points of an image.\n\n"
+            "Tracks: solid = predicted, faded = true; only what moves, in truth or in the prediction, has a line.\n\n"
+            "`cloud/future_predicted` is hidden at first."
+        )
 
 
 def picked_point(foresight: Foresight, entity_path: str, instance_id: int) -> int | None:
@@ -46,9 +209,37 @@ def picked_point(foresight: Foresight, entity_path: str, instance_id: int) -> in
         entity_path: `entity_path` of the viewer's selection event.
         instance_id: `instance_id` of the same event.
     """
-    raise NotImplementedError
+    if entity_path == POINTS:
+        rows = np.arange(len(foresight.flow.moving))
+    elif entity_path in (PREDICTED, TRUE):
+        rows = _lines(foresight)
+    else:
+        return None
+    return int(rows[instance_id]) if 0 <= instance_id < len(rows) else None
+
+
+def shown_counts(foresight: Foresight) -> tuple[int, int]:
+    """How many tracks have a line in 3D, and of how many: "showing N of M tracks"."""
+    return len(_lines(foresight)), len(foresight.flow.moving)
 
 
 def write_rrd(path: Path, episode: Episode, foresights: Sequence[Foresight]) -> None:
-    """The whole episode with its predictions as one file."""
-    raise NotImplementedError
+    """The whole episode with its predictions as one file (not atomic: the caller writes into a folder of its own)."""
+    path.write_bytes(EpisodeScene(episode).whole(foresights))
+
+
+def _lines(foresight: Foresight) -> Integer[np.ndarray, " q"]:
+    seen = foresight.views[_FLOW_VIEW]
+    return np.arange(0) if seen.K is None else shown_tracks(foresight.flow, seen.K)
+
+
+def _log_cloud(stream: rr.RecordingStream, entity: str, cloud: Cloud) -> None:
+    stream.log(entity, rr.Points3D(cloud.points, colors=cloud.colours, radii=cloud.radius))
+
+
+def _absent_as_none(read: Callable[[], Value]) -> Value | None:
+    """A field of the episode, None where the episode lacks it."""
+    try:
+        return read()
+    except EpisodeError:
+        return None

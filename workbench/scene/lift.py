@@ -1,0 +1,95 @@
+"""From pixels and depth to world points: what the 3D scene is made of, before anything is drawn. numpy only.
+
+Dimensions: h w pixels, c cloud point, p tracked point, l flow step. Cameras are OpenCV, depth is z in metres, the
+centre of pixel (0, 0) is (0.5, 0.5).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Integer, UInt8
+
+from trainer.metrics.flow import unproject
+
+from ..charts.colours import lookup_table
+from ..foresight import FlowForesight
+
+STILL_GREY = (150, 155, 162)
+MOTION_SHOWN_M = 0.005
+"""A track that is predicted to move by more than this gets a line even where the truth says it rests (or is silent)."""
+_FADE = 0.55
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """Coloured points in the world.
+
+    Attributes:
+        radius: Half the distance between neighbouring pixels at the cloud's median depth, metres.
+        valid: How many pixels of the image have a depth; `len(points)` of them are shown.
+    """
+
+    points: Float[np.ndarray, "c 3"]
+    colours: UInt8[np.ndarray, "c 3"]
+    radius: float
+    valid: int
+
+
+def lift_image(
+    rgb: UInt8[np.ndarray, "h w 3"],
+    depth: Float[np.ndarray, "h w"],
+    K: Float[np.ndarray, "3 3"],
+    T_world_camera: Float[np.ndarray, "4 4"],
+    *,
+    limit: int,
+) -> Cloud:
+    """Every n-th pixel with a valid depth, n the smallest that keeps the image's raster within `limit` points."""
+    height, width = depth.shape
+    stride = math.ceil(math.sqrt(height * width / limit))
+    rows, columns = np.mgrid[stride // 2 : height : stride, stride // 2 : width : stride]
+    z = depth[rows, columns]
+    good = np.isfinite(z) & (z > 0)
+    uvz = np.stack([columns[good] + 0.5, rows[good] + 0.5, z[good]], axis=-1)
+    middle = float(np.median(z[good])) if good.any() else 1.0
+    return Cloud(
+        points=to_world(unproject(uvz, K), T_world_camera),
+        colours=rgb[rows[good], columns[good]],
+        radius=0.5 * stride * middle / float(K[0, 0]),
+        valid=int((np.isfinite(depth) & (depth > 0)).sum()),
+    )
+
+
+def to_world(points: Float[np.ndarray, "*n 3"], T_world_camera: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "*n 3"]:
+    """Camera points to float32 world points, metres."""
+    return (points @ T_world_camera[:3, :3].T + T_world_camera[:3, 3]).astype(np.float32)
+
+
+def lift_tracks(
+    uvz: Float[np.ndarray, "p l 3"], K: Float[np.ndarray, "3 3"], T_world_camera: Float[np.ndarray, "l 4 4"]
+) -> Float[np.ndarray, "p l 3"]:
+    """Tracks in pixels and depth of the camera at each step to world points, metres."""
+    points = unproject(uvz, K)
+    return np.stack([to_world(points[:, step], T) for step, T in enumerate(T_world_camera)], axis=1)
+
+
+def shown_tracks(flow: FlowForesight, K: Float[np.ndarray, "3 3"]) -> Integer[np.ndarray, " q"]:
+    """The points that get a line: those that move in truth and those that the policy moves. Increasing indices."""
+    predicted = unproject(flow.uvz, K)
+    reach = np.linalg.norm(predicted - predicted[:, :1], axis=-1).max(axis=1)
+    return np.flatnonzero(flow.moving | (reach > MOTION_SHOWN_M))
+
+
+def track_colours(flow: FlowForesight) -> UInt8[np.ndarray, "p 3"]:
+    """One colour for each point by its row in the image: the same for prediction and truth, and over flow steps."""
+    rows = flow.uvz[:, 0, 1]
+    span = max(float(np.ptp(rows)), 1e-6) if rows.size else 1.0
+    position = (rows - rows.min(initial=np.inf)) / span if rows.size else rows
+    return lookup_table("plasma")[np.round(230 * position).astype(np.intp)]
+
+
+def faded(colours: UInt8[np.ndarray, "p 3"]) -> UInt8[np.ndarray, "p 3"]:
+    """The faded twin of a colour, for the truth: neutral on a light and on a dark ground."""
+    return np.round((1 - _FADE) * colours + _FADE * np.array(STILL_GREY)).astype(np.uint8)
