@@ -198,3 +198,8 @@ def _sweep(folder: Path) -> None:
 def glob_escape(name: str) -> str:
     """Makes a file name literal inside a glob pattern."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in name)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Size of a folder's files."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
