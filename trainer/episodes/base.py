@@ -15,9 +15,12 @@ from model.errors import EpisodeError
 
 from .codecs import metres
 from .episode import EpisodeInfo, Tracks, View
-from .rigid_flow import DepthAt, rigid_tracks
+from .rigid_flow import DepthAt, own_motion, rigid_tracks
 from .schema import EpisodeMeta, StreamKind
 from .streams import Stream
+
+# Poses closer than this (metres, or entries of the rotation) are the same: a resting body of a simulator still quivers.
+_STILL = 1e-5
 
 
 class StreamEpisode(ABC):
@@ -107,8 +110,7 @@ class StreamEpisode(ABC):
 
     def tracks(self, view: View, step: int, uv: Float[np.ndarray, "p 2"], later: Integer[np.ndarray, " l"]) -> Tracks:
         """Exact tracks of pixels of frame `step` at the steps `later`; `uvz` is NaN where a point is not known."""
-        if not self.info.has_exact_flow:
-            raise EpisodeError(f"{self.name}: has no exact flow; its source does not say how bodies moved")
+        self._check_exact_flow()
         height, width = self.image_size(view)
         if not ((uv >= 0) & (uv < (width, height))).all():  # false for NaN
             raise EpisodeError(f"{self.name}: tracks of '{view}' were asked for pixels outside {width} x {height}")
@@ -117,8 +119,7 @@ class StreamEpisode(ABC):
         frame = self._frame_index(step)
         columns, rows = uv.astype(np.int64).T
         body = self.stream(view, "body").pick(frame, rows, columns)
-        if body.size and body.max() >= self.body_pose.shape[1]:
-            raise EpisodeError(f"{self.name}: '{view}.body' names body {body.max()} of {self.body_pose.shape[1]}")
+        self._check_bodies(view, body)
         exists = later < self.info.length
         clipped = np.minimum(later, self.info.length - 1)
         camera = self.T_world_camera(view)
@@ -138,6 +139,36 @@ class StreamEpisode(ABC):
             return tracks
         uvz = np.where(exists[:, None], tracks.uvz, np.nan)
         return Tracks(uvz=uvz, visible=tracks.visible & exists, known=tracks.known & exists)
+
+    def own_motion(self, view: View, step: int, later: Integer[np.ndarray, " l"]) -> Float[np.ndarray, "h w 2"]:
+        """How far what each pixel shows moves by itself: pixels and metres along the axis, see `rigid_flow`."""
+        self._check_exact_flow()
+        frame = self._frame_index(step)
+        body = self.stream(view, "body").frame(frame)
+        self._check_bodies(view, body)
+        start, after = self.body_pose[step], self.body_pose[np.minimum(later, self.info.length - 1)]
+        moves = np.abs(after - start).max((0, 2, 3)) > _STILL
+        motion = np.zeros((*body.shape, 2))
+        rows, columns = np.nonzero(moves[body])
+        if len(rows):
+            motion[rows, columns] = own_motion(
+                np.stack([columns, rows], 1) + 0.5,
+                self._depth_at(view, frame, rows, columns),
+                body[rows, columns],
+                self.intrinsics(view),
+                self.T_world_camera(view)[step],
+                start,
+                after,
+            )
+        return motion
+
+    def _check_exact_flow(self) -> None:
+        if not self.info.has_exact_flow:
+            raise EpisodeError(f"{self.name}: has no exact flow; its source does not say how bodies moved")
+
+    def _check_bodies(self, view: View, body: np.ndarray) -> None:
+        if body.size and body.max() >= self.body_pose.shape[1]:
+            raise EpisodeError(f"{self.name}: '{view}.body' names body {body.max()} of {self.body_pose.shape[1]}")
 
     def _array(self, name: str) -> np.ndarray:
         if name not in self._arrays:

@@ -66,7 +66,8 @@ class Tracks:
     Attributes:
         uvz: Pixel coordinates (u right, v down) and depth in metres, in the camera at each later step.
         visible: In front of the camera, inside the image, and not hidden (depth-tested).
-        known: False where the step lies beyond the episode or the start depth was invalid.
+        known: False where the step lies beyond the episode, the start depth was invalid, or the point came to lie
+            behind the camera; `uvz` is NaN there.
     """
 
     uvz: Float[np.ndarray, "p l 3"]
@@ -131,5 +132,13 @@ class Episode(Protocol):
         """Exact tracks of pixels `uv` of frame `step` at the control steps `later`; only where `has_exact_flow`.
 
         The depth test needs an image at that step: where none was rendered, `visible` is geometry only (in frame).
+        `uvz` is NaN where a point is not known.
+        """
+        ...
+
+    def own_motion(self, view: View, step: int, later: Integer[np.ndarray, " l"]) -> Float[np.ndarray, "h w 2"]:
+        """How far what each pixel shows moves by itself, seen by a camera that stands still: pixels, metres along z.
+
+        The largest over the steps `later`; steps beyond the end count as the last one. Only where `has_exact_flow`.
         """
         ...

@@ -41,7 +41,7 @@ def find_episodes(root: str | Path) -> list[str]:
     Raises:
         EpisodeError: `root` does not exist.
     """
-    root = Path(root)
+    root, _ = split_name(str(root))
     if not root.exists():
         raise EpisodeError(f"{root}: does not exist")
     return [f"{folder}#0" for folder in _packed_folders(root, _MAX_DEPTH)]
@@ -63,4 +63,11 @@ def _packed_folders(folder: Path, depth: int) -> list[Path]:
         return [folder] if (folder / "meta.json").is_file() else []
     if depth == 0:
         return []
-    return [found for child in sorted(folder.iterdir()) for found in _packed_folders(child, depth - 1)]
+    return [found for child in _children(folder) for found in _packed_folders(child, depth - 1)]
+
+
+def _children(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except PermissionError:
+        return []

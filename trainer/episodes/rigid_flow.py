@@ -77,18 +77,40 @@ def move(
     pose_later: Float[np.ndarray, "l n 4 4"],
 ) -> tuple[Float[np.ndarray, "p l 3"], Bool[np.ndarray, "p l"]]:
     """Pixel and depth of every point in every later camera, and whether it is in front of that camera at all."""
-    # one matrix a body and step takes camera points of the start straight to camera points of the later step
-    motion = (
-        np.linalg.inv(camera_later)[:, None] @ pose_later @ np.linalg.inv(pose_start)[None] @ camera_start
-    )  # (l, n, 4, 4)
     z = depth.astype(np.float64)
-    x = (uv[:, 0] - K[0, 2]) / K[0, 0] * z
-    y = (uv[:, 1] - K[1, 2]) / K[1, 1] * z
-    m = motion[:, body, :3]  # (l, p, 3, 4)
-    moved = m[..., 0] * x[:, None] + m[..., 1] * y[:, None] + m[..., 2] * z[:, None] + m[..., 3]
-    moved = moved.transpose(1, 0, 2)
+    start = np.stack([(uv[:, 0] - K[0, 2]) / K[0, 0] * z, (uv[:, 1] - K[1, 2]) / K[1, 1] * z, z, np.ones_like(z)], 1)
+    world_camera_later = np.linalg.inv(camera_later)
+    moved = np.empty((len(uv), len(camera_later), 3))
+    # a few bodies carry all points: one matrix a body takes camera points of the start to all later cameras
+    for index in np.unique(body):
+        motion = world_camera_later @ pose_later[:, index] @ np.linalg.inv(pose_start[index]) @ camera_start
+        rides = body == index
+        moved[rides] = (start[rides] @ motion[:, :3].reshape(-1, 4).T).reshape(-1, len(camera_later), 3)
     in_front = moved[..., 2] > _NEAREST
     safe_z = np.where(in_front, moved[..., 2], 1.0)
     u = moved[..., 0] / safe_z * K[0, 0] + K[0, 2]
     v = moved[..., 1] / safe_z * K[1, 1] + K[1, 2]
     return np.stack([u, v, moved[..., 2]], -1), in_front
+
+
+def own_motion(
+    uv: Float[np.ndarray, "p 2"],
+    depth: Float[np.ndarray, " p"],
+    body: Integer[np.ndarray, " p"],
+    K: Float[np.ndarray, "3 3"],
+    camera: Float[np.ndarray, "4 4"],
+    pose_start: Float[np.ndarray, "n 4 4"],
+    pose_later: Float[np.ndarray, "l n 4 4"],
+) -> Float[np.ndarray, "p 2"]:
+    """How far points move by themselves, seen by a camera that stands still at `camera`.
+
+    Returns:
+        The largest displacement over the later steps: pixels in the image, and metres along the optical axis.
+        0 for an invalid depth.
+    """
+    frozen = np.repeat(camera[None], len(pose_later), 0)
+    uvz, in_front = move(uv, depth, body, K, camera, frozen, pose_start, pose_later)
+    known = in_front & np.isfinite(depth)[:, None]
+    lateral = np.where(known, np.hypot(uvz[..., 0] - uv[:, None, 0], uvz[..., 1] - uv[:, None, 1]), 0)
+    axial = np.where(known, np.abs(uvz[..., 2] - depth[:, None]), 0)
+    return np.stack([lateral.max(1, initial=0), axial.max(1, initial=0)], 1)
