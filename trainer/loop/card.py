@@ -1,0 +1,65 @@
+"""The model card: what a checkpoint was trained on and how, written from the facts stored beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from model.config import PolicyConfig
+
+_INTENDED = (
+    "Made to look at foresight: predicted current depth, future RGB-D and 3D flow beside what really came. It has seen "
+    "only the simulated scenes, cameras and instructions listed under Data; elsewhere its predictions mean little. "
+    "Its actions are a by-product at this size: do not run them on a robot."
+)
+
+
+def model_card(config: PolicyConfig, metadata: Mapping[str, Any]) -> str:
+    """Markdown of the card. Facts that `metadata` lacks are left out, never guessed."""
+    sections = [
+        f"# {config.name}",
+        "Policy with 3D foresight after arXiv 2502.10028, trained by this repository (`python -m trainer train`). "
+        "It is a re-implementation, not the authors' weights.",
+        _table("Facts", _facts(metadata)),
+        _table("Data", _flat(metadata.get("data", {}))),
+        _table("Training", _flat(metadata.get("training", {}))),
+        _metrics(metadata.get("metrics")),
+        "## Limits\n\n" + _INTENDED,
+        _table("Every choice the paper leaves open (and those it states)", _flat(dataclasses.asdict(config))),
+        "## Licence\n\nApache-2.0, as the code. LIBERO, whose scenes it was trained on: MIT code, CC-BY-4.0 data.",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _facts(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for key in ("weights", "parameters", "step", "windows", "hours", "device", "precision", "torch", "finished"):
+        if key in metadata:
+            yield key, _text(metadata[key])
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", _text(item)
+
+
+def _metrics(metrics: Any) -> str:
+    if not isinstance(metrics, Mapping) or not metrics:
+        return ""
+    rows = [f"| {name} | {row['model']} | {row['baseline']} | {row['n']} |" for name, row in metrics.items()]
+    return "\n".join(
+        ["## Metrics on held-out episodes", "", "| metric | model | baseline | n |", "|---|---|---|---|", *rows]
+    )
+
+
+def _table(title: str, rows: Iterator[tuple[str, str]]) -> str:
+    lines = [f"| {key} | {value} |" for key, value in rows]
+    return "\n".join([f"## {title}", "", "| | |", "|---|---|", *lines]) if lines else ""
+
+
+def _text(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,126 @@
+"""The options of `python -m trainer train`, and which of them a resumed run may change."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from model.config import PolicyConfig, from_json, preset
+from model.errors import ConfigError
+
+DEFAULT_HOURS = 2.0
+FREE_ON_RESUME = frozenset({"data", "out", "resume", "steps", "hours", "workers", "device", "threads", "log_every"})
+"""What does not change the numbers of an update, or (`steps`, `hours`) is the person's to extend."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """Train a policy with 3D foresight on packed episodes.
+
+    First on foresight alone, then with actions, in one run. Ctrl-C or SIGTERM saves and stops; --resume goes on
+    exactly where the newest whole checkpoint stands.
+
+    Attributes:
+        data: Folders that hold packed episodes, searched through.
+        out: Folder of the run. Must be new or empty, unless --resume.
+        preset: Name of a preset (tiny, compact), or a JSON file with a whole policy configuration.
+        resume: Go on with the run in --out. Options left at their default are taken from it.
+        steps: End after this many optimizer updates.
+        hours: End after this much training time; the learning rate reaches its floor just then. 2 if neither is given.
+        batch_size: Windows a forward pass.
+        accumulate: Forward passes an update.
+        lr: Peak learning rate.
+        warmup_steps: Updates of linear warm-up.
+        weight_decay: Of matrices and kernels; norms, biases, embeddings and queries never decay.
+        ema_decay: Of the averaged weights, which are what is shown and shipped.
+        phase1_fraction: Share of the budget before actions join.
+        precision: fp32, or bf16 autocast over float32 weights; auto = bf16 where the hardware has it.
+        device: auto = a GPU where there is one.
+        workers: Processes that load windows; 0 = load in the training process.
+        threads: CPU threads for torch; 0 = one a core.
+        compile: torch.compile the forward pass (worth it on a GPU).
+        seed: Of initialisation, data order and every random draw.
+        probe: Held-out episodes re-predicted while training; default: the first training episodes.
+        probe_every: Updates between two probe pictures.
+        save_every: Updates between two checkpoints.
+        log_every: Updates between two lines of metrics.jsonl.
+    """
+
+    data: tuple[Path, ...]
+    out: Path
+    preset: str = "compact"
+    resume: bool = False
+    steps: int | None = None
+    hours: float | None = None
+    batch_size: int = 16
+    accumulate: int = 1
+    lr: float = 1e-3
+    warmup_steps: int = 200
+    weight_decay: float = 0.01
+    ema_decay: float = 0.999
+    phase1_fraction: float = 0.4
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: int = 1
+    threads: int = 0
+    compile: bool = False
+    seed: int = 0
+    probe: tuple[Path, ...] = ()
+    probe_every: int = 250
+    save_every: int = 500
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "accumulate", "lr", "probe_every", "save_every", "log_every"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"--{name.replace('_', '-')} must be > 0, got {getattr(self, name)}")
+        for name in ("steps", "hours"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"--{name} must be > 0, got {value}")
+        for name in ("warmup_steps", "weight_decay", "workers", "threads", "seed"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"--{name.replace('_', '-')} must be >= 0, got {getattr(self, name)}")
+        for name in ("ema_decay", "phase1_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"--{name.replace('_', '-')} must be between 0 and 1, got {getattr(self, name)}")
+
+    def policy_config(self) -> PolicyConfig:
+        """The preset by name, or the configuration in the file that `preset` names."""
+        if not self.preset.endswith(".json"):
+            return preset(self.preset)
+        path = Path(self.preset)
+        if not path.is_file():
+            raise ConfigError(f"--preset {path}: no such file")
+        return from_json(path.read_text(encoding="utf-8"))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, paths as strings."""
+        return json.loads(json.dumps(dataclasses.asdict(self), default=str))
+
+
+def resumed_options(options: TrainOptions, stored: Mapping[str, Any]) -> TrainOptions:
+    """The options to go on with: those `stored` in the run, and from the command line what may change.
+
+    Raises:
+        ConfigError: An option that decides the numbers was given and differs from the run's.
+    """
+    changes: dict[str, Any] = {}
+    given = options.to_json()
+    for item in dataclasses.fields(TrainOptions):
+        if item.name in FREE_ON_RESUME or item.name not in stored:
+            continue
+        was = stored[item.name]
+        if given[item.name] != was and getattr(options, item.name) != item.default:
+            raise ConfigError(
+                f"--{item.name.replace('_', '-')} {given[item.name]}: this run was started with {was}; leave it out, "
+                "or start a new run in another --out"
+            )
+        changes[item.name] = tuple(map(Path, was)) if item.name == "probe" else was
+    if options.steps is None and options.hours is None:
+        changes |= {"steps": stored.get("steps"), "hours": stored.get("hours")}
+    return dataclasses.replace(options, **changes)
