@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Float, Integer
 
 from .episode import Tracks
 
@@ -52,18 +52,18 @@ def rigid_tracks(
         depth_later: For each later step the rendered depth (metres, NaN = invalid) at (rows, columns), or None where
             nothing was rendered; then visibility means inside the image only.
     """
-    uvz, in_front = move(uv, depth, body, K, camera_start, camera_later, pose_start, pose_later)
-    known = in_front & np.isfinite(depth)[:, None]
+    u, v, z = move(uv, depth, body, K, camera_start, camera_later, pose_start, pose_later)
+    known = z > _NEAREST  # false for NaN
     height, width = size
-    inside = known & (uvz[..., 0] >= 0) & (uvz[..., 0] < width) & (uvz[..., 1] >= 0) & (uvz[..., 1] < height)
+    inside = known & (u >= 0) & (u < width) & (v >= 0) & (v < height)
     visible = inside.copy()
     for index, depth_at in enumerate(depth_later):
         if depth_at is not None:
-            seen = np.flatnonzero(inside[:, index])
-            columns, rows = uvz[seen, index, :2].astype(np.int64).T
-            difference = np.abs(depth_at(rows, columns) - uvz[seen, index, 2])
-            visible[seen, index] = difference < VISIBILITY_TOLERANCE  # false for NaN
-    return Tracks(uvz=np.where(known[..., None], uvz, np.nan), visible=visible, known=known)
+            seen = np.flatnonzero(inside[index])
+            rows, columns = v[index, seen].astype(np.int64), u[index, seen].astype(np.int64)
+            visible[index, seen] = np.abs(depth_at(rows, columns) - z[index, seen]) < VISIBILITY_TOLERANCE  # NaN: false
+    uvz = np.where(known, np.stack([u, v, z]), np.nan).transpose(2, 1, 0)
+    return Tracks(uvz=uvz, visible=visible.T, known=known.T)
 
 
 def move(
@@ -75,22 +75,20 @@ def move(
     camera_later: Float[np.ndarray, "l 4 4"],
     pose_start: Float[np.ndarray, "n 4 4"],
     pose_later: Float[np.ndarray, "l n 4 4"],
-) -> tuple[Float[np.ndarray, "p l 3"], Bool[np.ndarray, "p l"]]:
-    """Pixel and depth of every point in every later camera, and whether it is in front of that camera at all."""
+) -> tuple[Float[np.ndarray, "l p"], Float[np.ndarray, "l p"], Float[np.ndarray, "l p"]]:
+    """(u, v, z) of every point in every later camera; NaN for an invalid depth, meaningless where z <= 0."""
     z = depth.astype(np.float64)
-    start = np.stack([(uv[:, 0] - K[0, 2]) / K[0, 0] * z, (uv[:, 1] - K[1, 2]) / K[1, 1] * z, z, np.ones_like(z)], 1)
-    world_camera_later = np.linalg.inv(camera_later)
-    moved = np.empty((len(uv), len(camera_later), 3))
+    start = np.stack([(uv[:, 0] - K[0, 2]) / K[0, 0] * z, (uv[:, 1] - K[1, 2]) / K[1, 1] * z, z, np.ones_like(z)])
+    later_camera_world = np.linalg.inv(camera_later)
+    moved = np.empty((len(camera_later), 3, len(uv)))
     # a few bodies carry all points: one matrix a body takes camera points of the start to all later cameras
     for index in np.unique(body):
-        motion = world_camera_later @ pose_later[:, index] @ np.linalg.inv(pose_start[index]) @ camera_start
+        motion = later_camera_world @ pose_later[:, index] @ np.linalg.inv(pose_start[index]) @ camera_start
         rides = body == index
-        moved[rides] = (start[rides] @ motion[:, :3].reshape(-1, 4).T).reshape(-1, len(camera_later), 3)
-    in_front = moved[..., 2] > _NEAREST
-    safe_z = np.where(in_front, moved[..., 2], 1.0)
-    u = moved[..., 0] / safe_z * K[0, 0] + K[0, 2]
-    v = moved[..., 1] / safe_z * K[1, 1] + K[1, 2]
-    return np.stack([u, v, moved[..., 2]], -1), in_front
+        moved[:, :, rides] = motion[:, :3] @ start[:, rides]
+    later_z = moved[:, 2]
+    divisor = np.where(later_z > _NEAREST, later_z, 1.0)
+    return moved[:, 0] / divisor * K[0, 0] + K[0, 2], moved[:, 1] / divisor * K[1, 1] + K[1, 2], later_z
 
 
 def own_motion(
@@ -109,8 +107,7 @@ def own_motion(
         0 for an invalid depth.
     """
     frozen = np.repeat(camera[None], len(pose_later), 0)
-    uvz, in_front = move(uv, depth, body, K, camera, frozen, pose_start, pose_later)
-    known = in_front & np.isfinite(depth)[:, None]
-    lateral = np.where(known, np.hypot(uvz[..., 0] - uv[:, None, 0], uvz[..., 1] - uv[:, None, 1]), 0)
-    axial = np.where(known, np.abs(uvz[..., 2] - depth[:, None]), 0)
-    return np.stack([lateral.max(1, initial=0), axial.max(1, initial=0)], 1)
+    u, v, z = move(uv, depth, body, K, camera, frozen, pose_start, pose_later)
+    lateral = np.where(z > _NEAREST, np.hypot(u - uv[:, 0], v - uv[:, 1]), 0)
+    axial = np.where(z > _NEAREST, np.abs(z - depth), 0)
+    return np.stack([lateral.max(0, initial=0), axial.max(0, initial=0)], 1)

@@ -130,7 +130,7 @@ def open_npy(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     expected = offset + int(np.prod(shape)) * found_dtype.itemsize
     if path.stat().st_size != expected:
         raise UnsafeFileError(f"{path}: has {path.stat().st_size} bytes, its header announces {expected}")
-    return np.memmap(path, found_dtype, "r", offset, shape)
+    return np.memmap(path, found_dtype, "r", offset, shape).view(np.ndarray)
 
 
 def _blob_name(index: int) -> str:
