@@ -25,3 +25,7 @@ class CheckpointError(WorkbenchError):
 
 class ConfigError(WorkbenchError, ValueError):
     """A configuration value is out of range or contradicts another one."""
+
+
+class TrainingError(WorkbenchError):
+    """Training cannot go on: its losses or gradients stopped being numbers."""

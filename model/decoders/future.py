@@ -1,0 +1,85 @@
+"""The future image and its depth, read out of a patch decoder: painted, or composed from the current image.
+
+Dimensions: n images, c conditioning tokens, d width, h w pixels.
+
+Images are ImageNet-normalised here and depth is (metres - mean) / std; `model.policy` converts.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..config import PolicyConfig
+from ..encoders.image import ImageFeatures
+from .patch import FINE_STRIDE, PatchDecoder
+
+KEEP_LOGIT = 3.0  # composite: the current image is kept almost everywhere until training says otherwise
+
+
+class FutureDecoder(nn.Module):
+    """One trunk for RGB and depth of all views (spec c.1, J8).
+
+    With `future_readout = "composite"` every pixel is a convex sum of three sources: the current image, the current
+    image warped by a predicted smooth backward flow, and newly painted colours. Depth uses the same weights over the
+    predicted current depth, its warp plus a painted change, and painted depth.
+    """
+
+    def __init__(self, config: PolicyConfig, map_channels: tuple[int, ...]):
+        super().__init__()
+        self.composite = config.future_readout == "composite"
+        self.with_depth = config.future_depth
+        self.blends_depth = self.composite and config.future_depth
+        self.warp_scale = config.stats.flow_scale_xy
+        self.splits = [3, 3, 2] if self.composite else [3]
+        if config.future_depth:
+            self.splits += [2] if self.composite else [1]
+        self.decoder = PatchDecoder(
+            config.future,
+            conditioning=config.trunk.width,
+            image_size=config.image_size,
+            channels=sum(self.splits),
+            map_channels=map_channels,
+        )
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "n c d"],
+        features: ImageFeatures,
+        rgb: Float[Tensor, "n 3 h w"],
+        depth: Float[Tensor, "n 1 h w"] | None,
+    ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n 1 h w"] | None]:
+        """Future image and depth.
+
+        Args:
+            tokens: FUTURE outputs of the trunk.
+            features: Of the current images.
+            rgb: Current images, normalised.
+            depth: Predicted current depth, normalised; used by the composite readout only.
+        """
+        painted = self.decoder(tokens, features).float()
+        parts = painted.split(self.splits, 1)
+        if not self.composite:
+            return parts[0], parts[1] if self.with_depth else None
+        logits, colours, motion = parts[:3]
+        gates = torch.cat([logits[:, :1] + KEEP_LOGIT, logits[:, 1:]], 1).softmax(1)
+        keep, move, paint = gates.split(1, 1)
+        current = rgb if depth is None else torch.cat([rgb, depth.float()], 1)
+        moved = warp(current, motion, self.warp_scale)
+        future_rgb = keep * rgb + move * moved[:, :3] + paint * colours
+        if not self.with_depth or depth is None:
+            return future_rgb, None
+        change, new = parts[3].split(1, 1)
+        return future_rgb, keep * depth + move * (moved[:, 3:] + change) + paint * new
+
+
+def warp(image: Float[Tensor, "n c h w"], motion: Float[Tensor, "n 2 h w"], scale: float) -> Float[Tensor, "n c h w"]:
+    """Looks up `image` at x + motion(x). Motion is in units of `scale` image sides, smoothed over 4 x 4 pixels."""
+    smooth = functional.avg_pool2d(motion, FINE_STRIDE)
+    smooth = functional.interpolate(smooth, size=motion.shape[2:], mode="bilinear", align_corners=False)
+    theta = torch.eye(2, 3, device=image.device).expand(len(image), -1, -1)
+    still = functional.affine_grid(theta, list(image.shape), align_corners=False)
+    grid = still + 2 * scale * smooth.permute(0, 2, 3, 1)  # grid_sample counts an image side as 2
+    return functional.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)

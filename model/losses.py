@@ -1,0 +1,159 @@
+"""The training losses: every term by name, masked, reduced in float32 (spec d).
+
+Dimensions: b batch, a supervised frame, t frame of the window, v view, p point, l flow step, k action step, h w pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+
+from .batch import Observation, Prediction, Targets
+from .config import LossWeights, PolicyConfig
+from .decoders.images import patch_statistics
+from .decoders.patch import patchify
+from .encoders.image import normalise_rgb, prepare_rgb
+
+ACTION_TERMS = frozenset({"action_arm", "action_gripper", "action_kl"})
+
+
+def masked_mean(values: Float[Tensor, "*n"], weight: Float[Tensor, "*#n"]) -> Float[Tensor, ""]:
+    """Sum of weight x value over max(1, sum of weight), both over all elements; NaN where weight is 0 does no harm."""
+    weight = weight.float().expand_as(values)
+    values = torch.where(weight > 0, values.float(), 0.0)
+    return (values * weight).sum() / weight.sum().clamp(min=1.0)
+
+
+def kl_to_standard_normal(mean: Float[Tensor, "*n z"], logvar: Float[Tensor, "*n z"]) -> Float[Tensor, "*n"]:
+    """KL(N(mean, exp logvar) || N(0, 1)) in nats, summed over the latent."""
+    mean, logvar = _raised(mean), _raised(logvar)
+    return 0.5 * (mean.square() + logvar.exp() - logvar - 1).sum(-1)
+
+
+def _raised(x: Tensor) -> Tensor:
+    """At least float32."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def loss_terms(
+    prediction: Prediction, targets: Targets, observation: Observation, config: PolicyConfig
+) -> dict[str, Float[Tensor, ""]]:
+    """All terms that prediction and configuration allow, unweighted.
+
+    Names and units: `depth` (normalised depth)^2; `future_rgb` (ImageNet-normalised or patch-normalised colour)^2, views
+    summed; `future_depth` (normalised depth)^2, views summed; `flow` and `flow_velocity` smooth L1 in flow scales;
+    `flow_visibility` nats; `action_arm` smooth L1 in action units; `action_gripper` nats; `action_kl` nats.
+    With `depth_form = "l1"` the depth terms are absolute errors.
+    """
+    with torch.autocast(observation.rgb.device.type, enabled=False):
+        terms: dict[str, Tensor] = {}
+        if prediction.depth is not None:
+            terms["depth"] = _depth(prediction.depth, targets.depth, targets.depth_valid, config).mean()
+        if prediction.future_rgb is not None:
+            terms["future_rgb"] = _future_rgb(prediction.future_rgb, targets, observation, config)
+        if prediction.future_depth is not None:
+            per_view = _depth(prediction.future_depth, targets.future_depth, targets.future_depth_valid, config)
+            terms["future_depth"] = per_view.sum()
+        if prediction.flow_delta is not None and prediction.flow_visible_logit is not None:
+            terms |= _flow(prediction.flow_delta, prediction.flow_visible_logit, targets, config)
+        if prediction.action is not None:
+            terms |= _action(prediction, prediction.action, targets, observation)
+        return terms
+
+
+def total_loss(terms: dict[str, Tensor], weights: LossWeights, *, with_action: bool) -> Float[Tensor, ""]:
+    """L = action + beta depth + gamma future + delta flow; phase 1 leaves the action out (`with_action` false)."""
+    each = {
+        "action_arm": weights.action,
+        "action_gripper": weights.action * weights.gripper,
+        "action_kl": weights.action * weights.kl,
+        "depth": weights.depth,
+        "future_rgb": weights.future,
+        "future_depth": weights.future * weights.future_depth,
+        "flow": weights.flow,
+        "flow_velocity": weights.flow * weights.flow_velocity,
+        "flow_visibility": weights.flow * weights.flow_visibility,
+    }
+    used = [name for name in terms if with_action or name not in ACTION_TERMS]
+    return torch.stack([each[name] * terms[name] for name in used]).sum()
+
+
+def _depth(
+    predicted: Float[Tensor, "b a v h w"],
+    true: Float[Tensor, "b a v h w"],
+    valid: Bool[Tensor, "b a v h w"],
+    config: PolicyConfig,
+) -> Float[Tensor, " v"]:
+    """Error of depth in deviations of the training data, by view."""
+    std = predicted.new_tensor(config.stats.depth_std)[:, None, None]
+    error = (predicted - true) / std
+    error = error.square() if config.loss.depth_form == "mse" else error.abs()
+    return torch.stack([masked_mean(error[:, :, view], valid[:, :, view]) for view in range(error.shape[2])])
+
+
+def _future_rgb(
+    predicted: Float[Tensor, "b a v 3 h w"], targets: Targets, observation: Observation, config: PolicyConfig
+) -> Float[Tensor, ""]:
+    """Square error of the future image, views summed.
+
+    With `norm_pix` the target's patches have zero mean and unit deviation, and the prediction, which was given the
+    current patches' statistics to be shown, is stripped of them again.
+    """
+    predicted, true = normalise_rgb(predicted), prepare_rgb(targets.future_rgb)
+    if config.norm_pix:
+        size = config.future.patch_size
+        mean, std = patch_statistics(prepare_rgb(observation.rgb[:, targets.frames]), size)
+        predicted = (patchify(predicted, size) - mean) / std
+        mean, std = patch_statistics(true, size)
+        true = (patchify(true, size) - mean) / std
+    error = (predicted - true).square().flatten(3).mean(-1)
+    views = [masked_mean(error[:, :, view], targets.future_mask[:, :, view]) for view in range(error.shape[2])]
+    return torch.stack(views).sum()
+
+
+def _flow(
+    delta: Float[Tensor, "b a p l 3"], visible_logit: Float[Tensor, "b a p l"], targets: Targets, config: PolicyConfig
+) -> dict[str, Float[Tensor, ""]]:
+    """Weighted smooth L1 of the displacement; of its steps; cross-entropy of visibility where the truth is known."""
+    stats, beta = config.stats, config.loss.flow_beta
+    dimensions = 3 if config.flow.predict_depth else 2
+    scale = delta.new_tensor((stats.flow_scale_xy, stats.flow_scale_xy, stats.flow_scale_depth))
+    predicted, true = (delta / scale)[..., :dimensions], (targets.flow_delta / scale)[..., :dimensions]
+    weight = targets.flow_weight
+    known = weight > 0
+    error = functional.smooth_l1_loss(predicted, true, beta=beta, reduction="none")
+    visibility = functional.binary_cross_entropy_with_logits(
+        visible_logit, targets.flow_visible.float(), reduction="none"
+    )
+    terms = {
+        "flow": masked_mean(error, weight[..., None]),
+        "flow_visibility": masked_mean(visibility, known),
+    }
+    if config.loss.flow_velocity > 0:
+        velocity = functional.smooth_l1_loss(_steps(predicted), _steps(true), beta=beta, reduction="none")
+        both = torch.cat([weight[..., :1], torch.minimum(weight[..., 1:], weight[..., :-1])], -1)
+        terms["flow_velocity"] = masked_mean(velocity, both[..., None])
+    return terms
+
+
+def _steps(delta: Float[Tensor, "b a p l c"]) -> Float[Tensor, "b a p l c"]:
+    """Displacement of every flow step from the one before; the first from the start."""
+    return torch.diff(delta, dim=3, prepend=torch.zeros_like(delta[..., :1, :]))
+
+
+def _action(
+    prediction: Prediction, action: Float[Tensor, "b t k 7"], targets: Targets, observation: Observation
+) -> dict[str, Float[Tensor, ""]]:
+    """Arm, gripper and, where a posterior was drawn, KL over the frames that have a true action."""
+    arm = functional.smooth_l1_loss(action[..., :6], targets.action[..., :6], reduction="none")
+    gripper = functional.binary_cross_entropy_with_logits(action[..., 6], targets.action[..., 6], reduction="none")
+    terms = {
+        "action_arm": masked_mean(arm, targets.action_mask[..., None]),
+        "action_gripper": masked_mean(gripper, targets.action_mask),
+    }
+    if prediction.latent_mean is not None and prediction.latent_logvar is not None:
+        kl = kl_to_standard_normal(prediction.latent_mean, prediction.latent_logvar)
+        terms["action_kl"] = masked_mean(kl, observation.frame_mask & targets.action_mask.any(-1))
+    return terms
