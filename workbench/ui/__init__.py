@@ -1,1 +1,10 @@
-"""Everything that imports gradio."""
+"""The page: everything that imports gradio.
+
+Importing this package imports nothing heavy; it only makes a later `import gradio` faster, see `quick_gradio`.
+"""
+
+from __future__ import annotations
+
+from .quick_gradio import skip_stub_generation
+
+skip_stub_generation()

@@ -1,0 +1,49 @@
+"""One request, answered on a thread: cancelled once the browser has gone, every error one readable line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+
+import anyio.to_thread
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+
+from model.errors import WorkbenchError
+
+from ..predict import CancelledError
+from .payload import Json
+
+_log = logging.getLogger(__name__)
+_GONE = 499
+"""The browser no longer waits; nobody reads this answer."""
+
+
+async def answer(request: Request, work: Callable[[threading.Event], Json | Response]) -> Response:
+    """Runs `work(cancel)` on a thread.
+
+    Input errors become status 422 and anything else 500, both as `{"error": one line}`; a traceback goes to the
+    terminal only.
+    """
+    cancel = threading.Event()
+    watcher = asyncio.create_task(_set_when_gone(request, cancel))
+    try:
+        result = await anyio.to_thread.run_sync(work, cancel)
+    except CancelledError:
+        return Response(status_code=_GONE)
+    except WorkbenchError as error:
+        return JSONResponse({"error": str(error)}, status_code=422)
+    except Exception:
+        _log.exception("request %s failed", request.url.path)
+        return JSONResponse({"error": "an error of ours, not of your data; the terminal has it"}, status_code=500)
+    finally:
+        watcher.cancel()
+    return result if isinstance(result, Response) else JSONResponse(result)
+
+
+async def _set_when_gone(request: Request, cancel: threading.Event) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    cancel.set()

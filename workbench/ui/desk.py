@@ -1,0 +1,156 @@
+"""What all visitors share: the catalogue, opened episodes, loaded policies and 3D scenes, each in a small LRU.
+
+Nothing here belongs to one visitor. A visitor is the link in the browser (checkpoint, episode, time), so two visitors
+cannot see each other's state, and any server that has the same folders can answer any link.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from model.errors import WorkbenchError
+from trainer.episodes.episode import Episode, View
+
+from ..catalog import Catalog
+from ..charts.panels import ClipScales, clip_scales
+from ..foresight import Foresight
+from ..predict import Cancel, Predictor
+
+if TYPE_CHECKING:
+    from ..scene.recording import EpisodeScene
+
+_log = logging.getLogger(__name__)
+_MEMORY_STEPS = 256
+"""About a megabyte each: two clips of 100 frames stay scrubbable from memory inside the 1.5 GB the app may take."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+class Lru(Generic[Key, Value]):
+    """A least-recently-used map that makes absent values, one at a time, under a lock."""
+
+    def __init__(self, capacity: int, make: Callable[[Key], Value]) -> None:
+        self._capacity = capacity
+        self._make = make
+        self._lock = threading.Lock()
+        self._values: OrderedDict[Key, Value] = OrderedDict()
+
+    def __getitem__(self, key: Key) -> Value:
+        with self._lock:
+            if key not in self._values:
+                self._values[key] = self._make(key)
+            self._values.move_to_end(key)
+            while len(self._values) > self._capacity:
+                self._values.popitem(last=False)
+            return self._values[key]
+
+
+class SharedScene:
+    """One recording for everybody who looks at the same episode with the same checkpoint; the bytes are the same.
+
+    rerun is imported at the first use, the opening is kept (it decodes the whole clip), and a lock keeps two requests
+    from writing into one stream.
+    """
+
+    def __init__(self, episode: Episode) -> None:
+        self._episode = episode
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _scene(self) -> EpisodeScene:
+        from ..scene.recording import EpisodeScene
+
+        return EpisodeScene(self._episode)
+
+    @cached_property
+    def _opening(self) -> bytes:
+        return self._scene.opening()
+
+    def opening(self) -> tuple[str, bytes]:
+        """Recording id and .rrd bytes."""
+        with self._lock:
+            return self._scene.recording_id, self._opening
+
+    def predicted(self, foresight: Foresight) -> tuple[str, bytes]:
+        """Recording id and .rrd bytes of one more step."""
+        with self._lock:
+            return self._scene.recording_id, self._scene.predicted(foresight)
+
+
+class Desk:
+    """Answers by id; ids come from the browser, paths never do."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self._episodes: Lru[str, Episode] = Lru(8, catalog.open)
+        self._predictors: Lru[str, Predictor] = Lru(2, self._make_predictor)
+        self._scales: Lru[tuple[str, str | None], ClipScales] = Lru(32, self._make_scales)
+        self._scenes: Lru[tuple[str, str | None], SharedScene] = Lru(4, lambda key: SharedScene(self.episode(key[0])))
+
+    def episode(self, episode_id: str) -> Episode:
+        """The opened episode.
+
+        Raises:
+            ConfigError: No such id.
+            EpisodeError: It cannot be read.
+        """
+        return self._episodes[episode_id]
+
+    def predictor(self, checkpoint_id: str) -> Predictor:
+        """The predictor of a checkpoint, not yet loaded.
+
+        Raises:
+            ConfigError: No such id.
+        """
+        return self._predictors[checkpoint_id]
+
+    def scales(self, episode_id: str, checkpoint_id: str | None) -> ClipScales:
+        """The clip's fixed colour scales. Only an episode without depth needs the checkpoint for them."""
+        known = self.catalog.episode(episode_id).info.depth_origin is not None
+        return self._scales[(episode_id, None if known else checkpoint_id)]
+
+    def foresee(self, checkpoint_id: str, episode_id: str, step: int, cancel: Cancel | None = None) -> Foresight:
+        """The prediction at one time, cached by the predictor. Raises as `Predictor.foresee`."""
+        return self.predictor(checkpoint_id).foresee(self.episode(episode_id), step, cancel)
+
+    def cached(self, checkpoint_id: str, episode_id: str) -> list[Foresight]:
+        """The predictions of a clip that exist already, by increasing time; nothing is computed."""
+        predictor, episode = self.predictor(checkpoint_id), self.episode(episode_id)
+        steps = self.catalog.episode(episode_id).frame_steps
+        return [predictor.foresee(episode, step) for step in steps if predictor.origin(episode, step) != "live"]
+
+    def scene_opening(self, episode_id: str, checkpoint_id: str | None) -> tuple[str, bytes]:
+        """Recording id and .rrd bytes of what needs no prediction."""
+        return self._scenes[(episode_id, checkpoint_id)].opening()
+
+    def scene_step(self, episode_id: str, checkpoint_id: str, step: int, cancel: Cancel) -> tuple[str, bytes]:
+        """Recording id and .rrd bytes that one predicted time adds to that recording."""
+        foresight = self.foresee(checkpoint_id, episode_id, step, cancel)
+        return self._scenes[(episode_id, checkpoint_id)].predicted(foresight)
+
+    def warm_up(self, checkpoint_id: str) -> None:
+        """Imports torch and loads the weights in the background; an error shows up again at the first use."""
+
+        def load() -> None:
+            try:
+                self.predictor(checkpoint_id).load()
+            except WorkbenchError as error:
+                _log.warning("%s", error)
+
+        threading.Thread(target=load, name="load-policy", daemon=True).start()
+
+    def _make_predictor(self, checkpoint_id: str) -> Predictor:
+        return Predictor(self.catalog.checkpoint(checkpoint_id).path, memory_steps=_MEMORY_STEPS)
+
+    def _make_scales(self, key: tuple[str, str | None]) -> ClipScales:
+        episode_id, checkpoint_id = key
+        fallback: dict[View, tuple[float, float]] = {"static": (0.0, 2.0), "wrist": (0.0, 1.0)}
+        if checkpoint_id is not None:
+            fallback = self.predictor(checkpoint_id).depth_limits()
+        return clip_scales(self.episode(episode_id), fallback=fallback)

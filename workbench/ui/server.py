@@ -1,0 +1,137 @@
+"""The web server: our read-only routes, the viewer's files and the Gradio page on one port, behind two guards."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import FileResponse, PlainTextResponse, Response
+
+from model.errors import ConfigError
+
+from .api import make_api
+from .desk import Desk
+from .text import SCRIPT_TEXT
+from .viewer import Viewer
+
+_STATIC = Path(__file__).parent / "static"
+_TYPES = {".js": "text/javascript", ".css": "text/css"}
+_FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        # Gradio's custom HTML runs its own script text, and the viewer compiles wasm.
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval' 'wasm-unsafe-eval' blob:",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' blob: data:",
+        "font-src 'self' data:",
+        "connect-src 'self' blob: data:",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+_HEADERS = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Asgi = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+class Guard:
+    """Answers only requests for our own address from our own page, and sends the security headers with every answer.
+
+    The `Host` check stops a foreign site that points its name at 127.0.0.1 (DNS rebinding); `Sec-Fetch-Site` stops a
+    foreign page that fetches from here.
+    """
+
+    def __init__(self, app: Asgi, *, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = {bytes(name).lower(): bytes(value) for name, value in scope["headers"]}
+
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *_HEADERS]
+            await send(message)
+
+        foreign = headers.get(b"sec-fetch-site", b"none") == b"cross-site" and scope["path"] != "/"
+        if headers.get(b"host", b"").decode("latin-1").lower() not in self._hosts or foreign:
+            refusal = PlainTextResponse("This workbench answers its own page only.", status_code=403)
+            await refusal(scope, receive, send_with_headers)
+            return
+        await self._app(scope, receive, send_with_headers)
+
+
+def make_server(desk: Desk, viewer: Viewer) -> FastAPI:
+    """The application without the Gradio page, which `launch` mounts on top."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(make_api(desk))
+
+    @app.get("/viewer/{version}/{name}")
+    def viewer_file(version: str, name: str) -> Response:  # pyright: ignore[reportUnusedFunction]
+        found = viewer.file(name) if version == viewer.version else None
+        if found is None:
+            return PlainTextResponse("no such file", status_code=404)
+        return FileResponse(found.path, media_type=found.media_type, headers={"Content-Encoding": "gzip", **_FOREVER})
+
+    @app.get("/page/{version}/{name}")
+    def page_file(version: str, name: str) -> Response:  # pyright: ignore[reportUnusedFunction]
+        if version == static_version() and name == "text.js":
+            words = json.dumps(SCRIPT_TEXT, ensure_ascii=False)
+            return Response(f"export default {words};", media_type="text/javascript", headers=_FOREVER)
+        if version == static_version() and name == "plotly.js":
+            return FileResponse(_plotly(), media_type="text/javascript", headers=_FOREVER)
+        if version != static_version() or name not in static_files():
+            return PlainTextResponse("no such file", status_code=404)
+        return FileResponse(_STATIC / name, media_type=_TYPES[Path(name).suffix], headers=_FOREVER)
+
+    return app
+
+
+@cache
+def static_files() -> frozenset[str]:
+    """Names of the scripts and style sheets that the page may fetch."""
+    return frozenset(path.name for path in _STATIC.iterdir() if path.suffix in _TYPES)
+
+
+@cache
+def static_version() -> str:
+    """Hash over the page's own files and words: part of their address, so that a browser may keep them for ever."""
+    digest = hashlib.sha256(json.dumps(SCRIPT_TEXT).encode())
+    for name in sorted(static_files()):
+        digest.update((_STATIC / name).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def fragment(name: str) -> str:
+    """A piece of markup from the static folder, with its words still to be filled in."""
+    return (_STATIC / f"{name}.html").read_text(encoding="utf-8")
+
+
+def _plotly() -> Path:
+    """Plotly's script, from the installed wheel; the package itself is not imported."""
+    spec = importlib.util.find_spec("plotly")
+    if spec is None or spec.origin is None:
+        raise ConfigError("the timelines need plotly: run make setup")
+    return Path(spec.origin).parent / "package_data" / "plotly.min.js"

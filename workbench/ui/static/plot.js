@@ -1,0 +1,62 @@
+// Plotly, loaded when the first figure is drawn, in the page's colours; the cursor is a plain element that moves for free.
+const PLOTLY = new URL("./plotly.js", import.meta.url).href;
+let loading = null;
+
+function plotly() {
+  loading ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = PLOTLY;
+    script.onload = () => resolve(globalThis.Plotly);
+    script.onerror = () => reject(new Error("plotly"));
+    document.head.append(script);
+  });
+  return loading;
+}
+
+export async function drawPlot(host, figure, { sparse = false, empty = "", margin = {} } = {}) {
+  if (!figure.data.length || !figure.data.some((trace) => trace.x?.length)) {
+    host.textContent = empty;
+    return;
+  }
+  const Plotly = await plotly();
+  if (!host.querySelector(".fw-canvas")) {
+    const canvas = document.createElement("div");
+    canvas.className = "fw-canvas";
+    const cursor = document.createElement("div");
+    cursor.className = "fw-cursor";
+    host.replaceChildren(canvas, cursor);
+    new ResizeObserver(() => { if (host.clientHeight) Plotly.Plots.resize(canvas).then(() => place(host)); }).observe(host);
+  }
+  const style = getComputedStyle(host);
+  const [ink, grid] = ["--body-text-color", "--border-color-primary"].map((name) => style.getPropertyValue(name).trim());
+  const layout = structuredClone(figure.layout);
+  Object.assign(layout, { autosize: true, font: { color: ink, family: "system-ui, sans-serif", size: 11 }, shapes: layout.shapes?.slice(1) });
+  layout.margin = { l: 52, r: 8, t: 22, b: 34, ...margin };
+  layout.hoverlabel = { bgcolor: style.getPropertyValue("--background-fill-primary").trim(), font: { color: ink } };
+  for (const name of Object.keys(layout)) if (/^[xy]axis/.test(name)) Object.assign(layout[name], { gridcolor: grid, zerolinecolor: grid, linecolor: grid });
+  if (sparse) for (const trace of figure.data) if (trace.type === "scatter") Object.assign(trace, { mode: "lines+markers", marker: { size: 4 } });
+  await Plotly.react(host.querySelector(".fw-canvas"), figure.data, layout, { displayModeBar: false, responsive: false });
+  place(host);
+}
+
+const axis = (host) => host.querySelector(".fw-canvas")?._fullLayout?.xaxis ?? null;
+
+export function moveCursor(host, t) {
+  host.dataset.cursor = t;
+  place(host);
+}
+
+function place(host) {
+  const [x, cursor] = [axis(host), host.querySelector(".fw-cursor")];
+  if (!x || !cursor) return;
+  const { t, h } = host.querySelector(".fw-canvas")._fullLayout._size;
+  cursor.style.cssText = `left:${x._offset + x.d2p(Number(host.dataset.cursor))}px;top:${t}px;height:${h}px`;
+}
+
+// The control step under a place on the screen, null outside the plot.
+export function stepUnder(host, clientX) {
+  const x = axis(host);
+  if (!x) return null;
+  const pixel = clientX - host.getBoundingClientRect().left - x._offset;
+  return pixel < 0 || pixel > x._length ? null : Math.round(x.p2d(pixel));
+}

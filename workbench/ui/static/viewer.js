@@ -1,0 +1,120 @@
+// The Rerun viewer: one recording at a time, one time with the page in both directions, clicks on tracks become rows.
+import { state, on, emit } from "./store.js";
+import { goTo } from "./visit.js";
+import { ask, askJson } from "./request.js";
+import text from "./text.js";
+
+const TIMELINE = "step";
+const REST = 120; // ms a time from the viewer must stand still before the page follows
+const OWN = 500; // ms after a seek of ours in which the viewer's echo is ignored
+
+export function mountScene(root, version) {
+  const host = root.querySelector(".fw-viewer");
+  const note = root.querySelector(".fw-wait");
+  const scene = new Scene(host, note, version);
+  // The panels come first: the viewer starts once a frame is on the screen.
+  on("frame", (frame) => { scene.start().then(() => scene.show(frame)).catch(() => { note.textContent = text.viewer_failed; }); });
+}
+
+class Scene {
+  constructor(host, note, version) {
+    Object.assign(this, { host, note, version, viewer: null, starting: null });
+    Object.assign(this, { clip: null, recording: null, channel: null, sent: new Set(), wanted: null, busy: false });
+    Object.assign(this, { soughtAt: -Infinity, sought: null, timer: 0 });
+  }
+
+  start() {
+    this.starting ??= this.#start();
+    return this.starting;
+  }
+
+  async #start() {
+    const { WebViewer } = await import(`/viewer/${this.version}/viewer.js`);
+    const viewer = new WebViewer();
+    viewer._on_raw_event((raw) => this.#heard(JSON.parse(raw)));
+    const theme = document.body.classList.contains("dark") ? "dark" : "light";
+    await viewer.start(null, this.host, { width: "100%", height: "100%", hide_welcome_screen: true, notebook: true, allow_fullscreen: true, theme });
+    for (const panel of ["top", "blueprint", "selection", "time"]) viewer.override_panel_state(panel, panel === "time" ? "collapsed" : "hidden");
+    this.viewer = viewer;
+    this.host.dataset.ready = "true";
+  }
+
+  show(frame) {
+    this.wanted = { frame, clip: state.clip };
+    if (!this.busy) this.#pump();
+  }
+
+  // The newest wish wins; a recording is swapped only between two wishes.
+  async #pump() {
+    this.busy = true;
+    try {
+      while (this.wanted) {
+        const { frame, clip } = this.wanted;
+        this.wanted = null;
+        if (clip !== this.clip) await this.#open(clip);
+        await this.#seek(frame.t);
+        if (frame.origin !== "recorded" && !this.wanted) await this.#add(frame.t, clip);
+      }
+      this.note.textContent = "";
+    } catch (error) {
+      this.note.textContent = error.message;
+    }
+    this.busy = false;
+  }
+
+  async #open(clip) {
+    const answer = await ask("scene", { episode: clip.episode.id, checkpoint: clip.checkpoint?.id });
+    const bytes = new Uint8Array(await answer.arrayBuffer());
+    await this.viewer.close("all").catch(() => {});
+    this.channel?.close();
+    this.channel = this.viewer.open_channel("foresight");
+    this.channel.send_rrd(bytes);
+    this.recording = answer.headers.get("X-Recording");
+    this.clip = clip;
+    this.sent = new Set();
+    this.host.dataset.episode = clip.episode.id;
+  }
+
+  async #add(t, clip) {
+    if (this.sent.has(t)) return;
+    const answer = await ask("scene/step", { episode: clip.episode.id, checkpoint: clip.checkpoint.id, t });
+    // The server has begun this recording anew: so do we.
+    if (answer.headers.get("X-Recording") !== this.recording) await this.#open(clip);
+    this.channel.send_rrd(new Uint8Array(await answer.arrayBuffer()));
+    this.sent.add(t);
+    this.host.dataset.predicted = t;
+  }
+
+  async #seek(t) {
+    this.soughtAt = performance.now();
+    this.sought = t;
+    await this.viewer.set_time({ timeline: TIMELINE, sequence: t, play_state: "paused" }).catch(() => {});
+    this.soughtAt = performance.now();
+    this.host.dataset.t = t;
+  }
+
+  // Called by the viewer, which must not be called back from here.
+  #heard(event) {
+    if (event.type === "time_update") {
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.#follow(Math.floor(event.time)), REST);
+    } else if (event.type === "selection_change") {
+      const picked = event.items.find((item) => item.type === "entity" && item.instance_id !== undefined && item.instance_id !== null);
+      if (picked) this.#pick(picked);
+    }
+  }
+
+  #follow(t) {
+    if (this.busy || !state.clip || this.clip !== state.clip) return;
+    if (t === this.sought || performance.now() - this.soughtAt < OWN) return;
+    goTo(t);
+  }
+
+  async #pick({ entity_path: entity, instance_id: instance }) {
+    const clip = state.clip;
+    if (!clip?.checkpoint) return;
+    const query = { episode: clip.episode.id, checkpoint: clip.checkpoint.id, t: state.t, entity, instance };
+    const picked = await askJson("pick", query).catch(() => null);
+    if (picked?.row && clip === state.clip) emit("pick", picked);
+  }
+}

@@ -1,0 +1,169 @@
+"""The Train tab: start a run, watch it, stop it, go on with it, and look at what it foresees by now."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+
+import gradio as gr
+import numpy as np
+
+from model.errors import WorkbenchError
+
+from .curves import loss_curves
+from .server import static_version
+from .text import TRAIN_TEXT as WORDS
+from .training import PRESETS, RunStatus, TrainingDesk, fresh_name
+
+_PERIOD_S = 2.0
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Widgets:
+    """The components that events read and write."""
+
+    run: gr.Dropdown
+    status: gr.Markdown
+    curves: gr.Plot
+    probe: gr.Image
+    seen: gr.State
+    timer: gr.Timer
+
+
+def add_train_tab(desk: TrainingDesk, tabs: gr.Tabs, tab: gr.Tab, others: list[gr.Tab]) -> None:
+    """Fills the tab that is being built. Polls the chosen run's files while the tab is open, and only then."""
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=1, min_width=260):
+            start, inputs = _add_start_form(desk)
+            run = gr.Dropdown(choices=[], label=WORDS["run"], interactive=True)
+            with gr.Row():
+                stop = gr.Button(WORDS["stop"], size="sm")
+                resume = gr.Button(WORDS["resume"], size="sm")
+                opened = gr.Button(WORDS["open"], size="sm", variant="primary")
+            status = gr.Markdown(WORDS["no_run"], elem_id="run-status")
+        with gr.Column(scale=3, min_width=480):
+            curves = gr.Plot(label=WORDS["curves"], elem_id="run-curves")
+            probe = gr.Image(label=WORDS["probe"], interactive=False, buttons=["fullscreen"], elem_id="run-probe")
+    widgets = _Widgets(
+        run=run,
+        status=status,
+        curves=curves,
+        probe=probe,
+        seen=gr.State(None),
+        timer=gr.Timer(_PERIOD_S, active=False),
+    )
+    _wire_start(desk, widgets, start, inputs)
+    _wire_run(desk, widgets, stop, resume)
+    _wire_open(desk, widgets, opened, tabs)
+    _wire_watch(desk, widgets, tab, others)
+
+
+def _add_start_form(desk: TrainingDesk) -> tuple[gr.Button, list[gr.components.Component]]:
+    choices = desk.data_choices()
+    preset = gr.Dropdown(choices=list(PRESETS), value=PRESETS[-1], label=WORDS["preset"])
+    data = gr.Dropdown(choices=choices, value=choices[0][1] if choices else None, label=WORDS["data"])
+    with gr.Row():
+        hours = gr.Number(value=2.0, minimum=0.001, maximum=1000, label=WORDS["hours"], min_width=80)
+        batch = gr.Number(value=16, minimum=1, maximum=4096, precision=0, label=WORDS["batch"], min_width=80)
+    start = gr.Button(WORDS["start"], variant="primary", size="sm", interactive=bool(choices))
+    return start, [preset, data, hours, batch]
+
+
+def _wire_start(desk: TrainingDesk, widgets: _Widgets, start: gr.Button, inputs: list[gr.components.Component]) -> None:
+    @_readable
+    def begin(preset: str, data: int | None, hours: float, batch: int) -> Any:
+        name = fresh_name(preset)
+        desk.start(name=name, preset=preset, data=-1 if data is None else data, hours=hours, batch_size=int(batch))
+        return gr.Dropdown(choices=desk.names(), value=name)
+
+    start.click(begin, inputs, widgets.run, api_visibility="private")
+
+
+def _wire_run(desk: TrainingDesk, widgets: _Widgets, stop: gr.Button, resume: gr.Button) -> None:
+    @_readable
+    def halt(name: str | None) -> str:
+        desk.stop(_chosen(name))
+        return WORDS["stopping"]
+
+    @_readable
+    def go_on(name: str | None) -> str:
+        desk.resume(_chosen(name))
+        return WORDS["starting"]
+
+    stop.click(halt, widgets.run, widgets.status, api_visibility="private")
+    resume.click(go_on, widgets.run, widgets.status, api_visibility="private")
+
+
+def _wire_open(desk: TrainingDesk, widgets: _Widgets, button: gr.Button, tabs: gr.Tabs) -> None:
+    @_readable
+    def open_newest(name: str | None) -> tuple[str, Any]:
+        return desk.open_checkpoint(_chosen(name)), gr.Tabs(selected="foresight")
+
+    checkpoint = gr.Textbox(visible="hidden")
+    show = f"(id) => {{ import('/page/{static_version()}/main.js').then((page) => page.openCheckpoint(id)); }}"
+    button.click(open_newest, widgets.run, [checkpoint, tabs], api_visibility="private").success(
+        None, checkpoint, None, js=show, api_visibility="private"
+    )
+
+
+def _wire_watch(desk: TrainingDesk, widgets: _Widgets, tab: gr.Tab, others: list[gr.Tab]) -> None:
+    def list_runs(name: str | None) -> tuple[Any, Any]:
+        names = desk.names()
+        return gr.Dropdown(choices=names, value=name or next(iter(names), None)), gr.Timer(active=True)
+
+    def look(name: str | None, seen: object) -> Any:
+        """Status at every tick; curves and picture only when their files have changed."""
+        if not name:
+            return gr.skip(), gr.skip(), gr.skip(), seen
+        try:
+            status, records, picture = desk.status(name), desk.metrics(name), desk.probe(name)
+        except WorkbenchError as error:
+            return str(error), gr.skip(), gr.skip(), seen
+        now = (name, len(records), str(picture))
+        if now == seen:
+            return _status_line(status), gr.skip(), gr.skip(), seen
+        return _status_line(status), loss_curves(records), None if picture is None else _pixels(picture), now
+
+    outputs = [widgets.status, widgets.curves, widgets.probe, widgets.seen]
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    tab.select(list_runs, widgets.run, [widgets.run, widgets.timer], **quiet)
+    for other in others:
+        other.select(lambda: gr.Timer(active=False), None, widgets.timer, **quiet)
+    widgets.timer.tick(look, [widgets.run, widgets.seen], outputs, trigger_mode="once", **quiet)
+    widgets.run.change(look, [widgets.run, widgets.seen], outputs, **quiet)
+
+
+def _status_line(status: RunStatus) -> str:
+    left = "" if status.eta_s is None or status.state != "running" else f", {status.eta_s / 60:.0f} min left"
+    line = f"**{status.state}** · step {status.step} · phase {status.phase} · {100 * status.fraction:.0f} %{left}"
+    return f"{line}\n\n`{status.message.replace('`', '')}`" if status.message else line
+
+
+def _pixels(path: Any) -> np.ndarray[Any, Any]:
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def _chosen(name: str | None) -> str:
+    if not name:
+        raise gr.Error(WORDS["choose_run"], print_exception=False)
+    return name
+
+
+def _readable(work: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Shows an error of the input as one line, without a traceback."""
+
+    @functools.wraps(work)
+    def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            return work(*args, **kwargs)
+        except WorkbenchError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return wrapped

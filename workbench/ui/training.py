@@ -1,0 +1,236 @@
+"""Training runs as the page sees them: started as processes of their own, watched through the files of their folder.
+
+A run is `python -m trainer train` in its own session, so it outlives the page; a page that comes later, or another
+one, finds it by its folder. Nothing here imports torch, nothing takes a path from the browser.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.errors import CheckpointError, ConfigError, WorkbenchError
+from trainer.episodes.open import find_episodes
+
+from ..catalog import Catalog, read_checkpoint_row
+
+PRESETS = ("tiny", "compact")
+_ROOT = Path(__file__).resolve().parents[2]
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_TAIL_BYTES = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """What a run's folder says about it.
+
+    Attributes:
+        state: running | finished | stopped | failed | starting | lost (its process is gone without a word).
+        fraction: Share of the budget used, 0..1.
+    """
+
+    name: str
+    state: str
+    step: int = 0
+    phase: int = 0
+    fraction: float = 0.0
+    eta_s: float | None = None
+    message: str = ""
+
+
+class TrainingDesk:
+    """Starts, lists, stops and resumes runs under one folder.
+
+    Args:
+        runs: Folder of the runs; made when the first one starts.
+        data_roots: What a run may train on; the browser chooses by position.
+        catalog: Gets the checkpoint that is opened in the view.
+    """
+
+    def __init__(self, *, runs: Path, data_roots: Sequence[Path], catalog: Catalog) -> None:
+        self._runs = runs.absolute()
+        self._data = [root.absolute() for root in data_roots]
+        self._catalog = catalog
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def data_choices(self) -> list[tuple[str, int]]:
+        """(label, position) of every configured root that holds episodes."""
+        counted = [(root, self._count(root), i) for i, root in enumerate(self._data)]
+        return [(f"{root.parent.name}/{root.name} ({count} episodes)", i) for root, count, i in counted if count]
+
+    def names(self) -> list[str]:
+        """All runs, newest first."""
+        if not self._runs.is_dir():
+            return []
+        folders = [path for path in self._runs.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)]
+        return [path.name for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]
+
+    def start(self, *, name: str, preset: str, data: int, hours: float, batch_size: int) -> None:
+        """Starts a run called `name`.
+
+        Raises:
+            ConfigError: A value is out of range, or a run of that name exists.
+        """
+        if preset not in PRESETS:
+            raise ConfigError(f"there is no preset of that name; choose one of {', '.join(PRESETS)}")
+        if not 0 <= data < len(self._data):
+            raise ConfigError("there is no data at that place of the list; choose again")
+        if not 0 < hours <= 1000 or not 1 <= batch_size <= 4096:
+            raise ConfigError("hours must be above 0 and at most 1000, batch size between 1 and 4096")
+        folder = self._folder(name)
+        if folder.exists():
+            raise ConfigError(f"a run called {name} exists; resume it, or choose another name")
+        arguments = ["--preset", preset, "--data", str(self._data[data]), "--hours", str(hours)]
+        self._spawn(name, [*arguments, "--batch-size", str(batch_size)])
+
+    def resume(self, name: str) -> None:
+        """Goes on where the newest whole checkpoint of the run stands.
+
+        Raises:
+            ConfigError: There is no such run, or it is running.
+        """
+        folder = self._existing(name)
+        if self.status(name).state in ("running", "starting"):
+            raise ConfigError(f"{name} is running already")
+        stored = _read_json(folder / "config.json").get("training", {})
+        data = [str(path) for path in stored.get("data", ())]
+        if not data:
+            raise ConfigError(f"{name}: its config.json is missing or names no data; start a new run")
+        self._spawn(name, ["--preset", str(stored.get("preset", "compact")), "--data", *data, "--resume"])
+
+    def stop(self, name: str) -> None:
+        """Asks the run to save and stop (SIGTERM); returns at once.
+
+        Raises:
+            ConfigError: It is not running.
+        """
+        pid = self._pid(name)
+        if pid is None:
+            raise ConfigError(f"{name} is not running")
+        os.kill(pid, signal.SIGTERM)
+
+    def status(self, name: str) -> RunStatus:
+        """Where the run stands. A run whose process is gone without saying so is `lost`, with the end of its log."""
+        record = _read_json(self._existing(name) / "status.json")
+        alive = self._pid(name) is not None
+        state = str(record.get("state", "starting"))
+        if alive and state != "running":
+            state = "starting"
+        elif not alive and state in ("running", "starting"):
+            state = "lost"
+        message = str(record.get("message", "")) or (self._last_line(name) if state == "lost" else "")
+        return RunStatus(
+            name=name,
+            state=state,
+            step=int(record.get("step", 0)),
+            phase=int(record.get("phase", 0)),
+            fraction=float(record.get("fraction", 0.0)),
+            eta_s=record.get("eta_s"),
+            message=message,
+        )
+
+    def metrics(self, name: str) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a line that is still being written is left out."""
+        path = self._existing(name) / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        return [record for record in map(_parse, lines) if record is not None]
+
+    def probe(self, name: str) -> Path | None:
+        """The newest picture of the re-predicted probe frame."""
+        pictures = sorted((self._existing(name) / "probes").glob("*.png"))
+        return pictures[-1] if pictures else None
+
+    def open_checkpoint(self, name: str) -> str:
+        """Puts the newest whole checkpoint of the run into the catalogue and returns its id.
+
+        Raises:
+            CheckpointError: The run has not saved one yet.
+        """
+        folder = self._existing(name)
+        for candidate in (folder / "final", *sorted((folder / "checkpoints").glob("step-*"), reverse=True)):
+            if (candidate / "manifest.json").is_file():
+                self._catalog.add_checkpoint_root(candidate)
+                return read_checkpoint_row(candidate).id
+        raise CheckpointError(f"{name} has saved no checkpoint yet; the first comes with its first save, or on Stop")
+
+    def _spawn(self, name: str, arguments: Sequence[str]) -> None:
+        self._runs.mkdir(parents=True, exist_ok=True)
+        out = self._folder(name)
+        command = [sys.executable, "-m", "trainer", "train", *arguments, "--out", str(out)]
+        out.mkdir(exist_ok=True)
+        with self._log(name).open("ab") as log:
+            self._children[name] = subprocess.Popen(  # noqa: S603 - a list, no shell, names checked above
+                command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _folder(self, name: str) -> Path:
+        if not _NAME.fullmatch(name):
+            raise ConfigError("a run's name has 1 to 40 characters: small letters, digits, - and _")
+        return self._runs / name
+
+    def _existing(self, name: str) -> Path:
+        folder = self._folder(name)
+        if not folder.is_dir():
+            raise ConfigError(f"there is no run called {name}")
+        return folder
+
+    def _log(self, name: str) -> Path:
+        return self._runs / f"{name}.log"
+
+    def _last_line(self, name: str) -> str:
+        log = self._log(name)
+        if not log.is_file():
+            return ""
+        lines = log.read_bytes()[-_TAIL_BYTES:].decode("utf-8", "replace").splitlines()
+        return next((line for line in reversed(lines) if line.strip()), "")
+
+    def _pid(self, name: str) -> int | None:
+        """The run's living process: our child, or the one status.json names if it really trains into this folder."""
+        child = self._children.get(name)
+        if child is not None:
+            return child.pid if child.poll() is None else None
+        pid = _read_json(self._folder(name) / "status.json").get("pid")
+        if not isinstance(pid, int):
+            return None
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return None
+        return pid if os.fsencode(self._folder(name)) in words and b"trainer" in words else None
+
+    @staticmethod
+    def _count(root: Path) -> int:
+        try:
+            return len(find_episodes(root))
+        except WorkbenchError:
+            return 0
+
+
+def fresh_name(preset: str) -> str:
+    """A name nobody has to think about: the preset and the time of day."""
+    return f"{preset}-{time.strftime('%m%d-%H%M%S')}"
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not yet written
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _parse(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
