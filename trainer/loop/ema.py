@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Ema:
@@ -19,7 +20,7 @@ class Ema:
     def __init__(self, policy: nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self._live = {name: value for name, value in policy.state_dict(keep_vars=True).items()}  # noqa: C416 - a plain dict
+        self._live = dict(policy.state_dict(keep_vars=True))
         self.average = {name: value.detach().clone() for name, value in self._live.items()}
 
     @torch.no_grad()
@@ -28,9 +29,8 @@ class Ema:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         floating = [name for name, value in self.average.items() if value.is_floating_point()]
-        torch._foreach_lerp_(
-            [self.average[name] for name in floating], [self._live[name].detach() for name in floating], 1.0 - decay
-        )
+        averages, live = ([state[name].detach() for name in floating] for state in (self.average, self._live))
+        get_ema_multi_avg_fn(decay)(averages, live, self.updates)
         for name, value in self.average.items():
             if not value.is_floating_point():
                 value.copy_(self._live[name])
@@ -43,7 +43,7 @@ class Ema:
         self.updates = updates
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
+    def applied(self) -> Generator[None]:
         """Inside, the policy holds the averaged weights; afterwards, bit for bit its own again."""
         own = {name: value.detach().clone() for name, value in self._live.items()}
         self._write(self.average)

@@ -38,6 +38,9 @@ class TrainOptions:
         weight_decay: Of matrices and kernels; norms, biases, embeddings and queries never decay.
         ema_decay: Of the averaged weights, which are what is shown and shipped.
         phase1_fraction: Share of the budget before actions join.
+        supervised: Frames of each window whose image and flow are predicted: the newest and some earlier ones.
+        flow_points: Points followed in each of these frames.
+        random_shift: Shift each window's images and labels by up to 5 % of the image side.
         precision: fp32, or bf16 autocast over float32 weights; auto = bf16 where the hardware has it.
         device: auto = a GPU where there is one.
         workers: Processes that load windows; 0 = load in the training process.
@@ -63,6 +66,9 @@ class TrainOptions:
     weight_decay: float = 0.01
     ema_decay: float = 0.999
     phase1_fraction: float = 0.4
+    supervised: int = 2
+    flow_points: int = 192
+    random_shift: bool = True
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     workers: int = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -27,11 +27,15 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
+def stop_on_signals() -> Generator[StopRequest]:
     """Inside, SIGINT and SIGTERM only set the request; the handlers of before come back afterwards."""
-    request = StopRequest()
+    request, owner = StopRequest(), os.getpid()
 
     def handle(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a forked loader process: Ctrl-C reaches it too, but the owner decides
+            if number == signal.SIGTERM:
+                os._exit(128 + number)
+            return
         if request:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
