@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from model.errors import EpisodeError, UnsafeFileError
 
@@ -148,7 +148,7 @@ def save_packed(recording: Recording, folder: str | Path, encoding: Encoding = "
     meta = recording_meta(recording)
     with new_folder(Path(folder), encoding, content_hash(recording)) as temp:
         (temp / META_FILE).write_text(meta_to_json(meta), encoding="utf-8")
-        save_file(recording_arrays(recording), temp / ARRAYS_FILE)
+        (temp / ARRAYS_FILE).write_bytes(save(recording_arrays(recording)))
         for view, kind in stream_keys(meta):
             write = write_jpeg if stream_codec(view, kind) == "jpeg" else write_delta
             write(temp / stream_file(view, kind, encoding), stream_values(recording, view, kind))

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Integer
 from numpy.lib import format as npy
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from model.errors import EpisodeError, UnsafeFileError
 
@@ -138,7 +138,7 @@ def _blob_name(index: int) -> str:
 
 
 def _save_blobs(path: Path, blobs: list[bytes]) -> None:
-    save_file({_blob_name(index): np.frombuffer(blob, np.uint8) for index, blob in enumerate(blobs)}, path)
+    path.write_bytes(save({_blob_name(index): np.frombuffer(blob, np.uint8) for index, blob in enumerate(blobs)}))
 
 
 def _open_blobs(path: Path, count: int) -> Any:

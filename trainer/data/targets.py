@@ -1,0 +1,140 @@
+"""What really came after one time of an episode.
+
+Dimensions: b batch, t observation step, a supervised frame, v view, h w pixels, p point, l flow step, k action step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.batch import Targets
+from model.config import PolicyConfig
+from model.errors import EpisodeError
+from trainer.episodes.episode import Episode
+
+from .images import read_depth, read_rgb
+from .observation import check_alignment, window_steps
+from .points import FLOW_POINTS, choose_points, flow_times
+
+OCCLUDED_WEIGHT = 0.1  # of a point that is tracked but hidden (the convention of Any-point Trajectory Modeling)
+
+
+def targets_at(
+    episode: Episode,
+    step: int,
+    config: PolicyConfig,
+    *,
+    frames: Sequence[int],
+    points: int = FLOW_POINTS,
+    seed: int = 0,
+) -> Targets:
+    """The targets (b = 1) of the window whose newest frame is control step `step`.
+
+    What the episode does not have (depth, a camera, exact flow, anything beyond its end) is zero and masked.
+
+    Args:
+        episode: Where the window lies.
+        step: Newest control step of the window.
+        config: Says what a window is.
+        frames: Supervised frames, increasing indices into t. Those that are padding are masked.
+        points: Flow points of each supervised frame; all 1250 in evaluation, fewer in training.
+        seed: Of the choice of points, see `choose_points`.
+
+    Raises:
+        EpisodeError: No image at a step that the targets need.
+    """
+    check_alignment(episode, config.window)
+    if list(frames) != sorted(set(frames)) or not all(0 <= frame < config.window.n_obs_steps for frame in frames):
+        raise EpisodeError(f"frames must increase within 0..{config.window.n_obs_steps - 1}, got {list(frames)}")
+    steps = window_steps(step, config.window)
+    supervised = {row: steps[frame] for row, frame in enumerate(frames) if frame < len(steps)}
+    action, action_mask = _actions(episode, steps, config)
+    return Targets(
+        frames=torch.tensor(list(frames), dtype=torch.int64),
+        action=action,
+        action_mask=action_mask,
+        **_images(episode, supervised, len(frames), config),
+        **_flow(episode, supervised, len(frames), config, points, seed),
+    )
+
+
+def _images(episode: Episode, supervised: dict[int, int], n_rows: int, config: PolicyConfig) -> dict[str, Tensor]:
+    """Current depth, future colours and future depth of every supervised frame and view."""
+    shape = (1, n_rows, len(config.views), config.image_size, config.image_size)
+    out = {
+        "depth": torch.zeros(shape),
+        "depth_valid": torch.zeros(shape, dtype=torch.bool),
+        "future_rgb": torch.zeros(*shape[:3], 3, *shape[3:], dtype=torch.uint8),
+        "future_depth": torch.zeros(shape),
+        "future_depth_valid": torch.zeros(shape, dtype=torch.bool),
+        "future_mask": torch.zeros(shape[:3], dtype=torch.bool),
+    }
+    future = {
+        row: at + config.window.future_offset
+        for row, at in supervised.items()
+        if at + config.window.future_offset < episode.info.length
+    }
+    for index, view in enumerate(config.views):
+        if view not in episode.info.views:
+            continue
+        if future:
+            rows = list(future)
+            out["future_rgb"][0, rows, index] = read_rgb(episode, view, list(future.values()), config.image_size)
+            out["future_mask"][0, rows, index] = True
+        if episode.info.depth_scale is not None:
+            for name, wanted in (("depth", supervised), ("future_depth", future)):
+                if wanted:
+                    depth, valid = read_depth(episode, view, list(wanted.values()), config.image_size)
+                    out[name][0, list(wanted), index] = depth
+                    out[f"{name}_valid"][0, list(wanted), index] = valid
+    return out
+
+
+def _flow(
+    episode: Episode, supervised: dict[int, int], n_rows: int, config: PolicyConfig, points: int, seed: int
+) -> dict[str, Tensor]:
+    """Start points of every supervised frame and where they went."""
+    n_steps = config.window.flow_steps
+    start, moving = np.zeros((1, n_rows, points, 3), np.float32), np.zeros((1, n_rows, points), bool)
+    delta = np.zeros((1, n_rows, points, n_steps, 3), np.float32)
+    weight = np.zeros((1, n_rows, points, n_steps), np.float32)
+    visible = np.zeros((1, n_rows, points, n_steps), bool)
+    view = config.flow_view
+    height, width = episode.image_size(view)
+    for row, at in supervised.items() if episode.info.has_exact_flow else ():
+        chosen = choose_points(episode, at, config.window, view=view, count=points, seed=seed)
+        columns, rows = chosen.uv.astype(np.int64).T
+        scale = np.array([width, height, 1.0])
+        first = np.concatenate([chosen.uv, episode.depth(view, at)[rows, columns, None]], 1)
+        tracks = episode.tracks(view, at, chosen.uv, flow_times(at, config.window))
+        uv = tracks.uvz[..., :2]
+        inside = tracks.known & ((uv >= 0) & (uv < (width, height))).all(-1)
+        start[0, row], moving[0, row] = first / scale, chosen.moving
+        delta[0, row] = np.where(tracks.known[..., None], (tracks.uvz - first[:, None]) / scale, 0)
+        weight[0, row] = np.where(tracks.visible, 1.0, OCCLUDED_WEIGHT) * inside
+        visible[0, row] = tracks.visible
+    return {
+        "flow_start": torch.from_numpy(start),
+        "flow_delta": torch.from_numpy(delta),
+        "flow_weight": torch.from_numpy(weight),
+        "flow_visible": torch.from_numpy(visible),
+        "flow_moving": torch.from_numpy(moving),
+    }
+
+
+def _actions(episode: Episode, steps: list[int], config: PolicyConfig) -> tuple[Tensor, Tensor]:
+    """The chunk of commands that starts at each frame, at the control rate."""
+    window = config.window
+    action = torch.zeros(1, window.n_obs_steps, window.chunk_size, 7)
+    mask = torch.zeros(1, window.n_obs_steps, window.chunk_size, dtype=torch.bool)
+    if episode.info.action_space is not None:
+        at = np.asarray(steps)[:, None] + np.arange(window.chunk_size)
+        inside = at < episode.info.length
+        chunk = episode.action[np.minimum(at, episode.info.length - 1)] * inside[..., None]
+        action[0, : len(steps)] = torch.from_numpy(chunk)
+        mask[0, : len(steps)] = torch.from_numpy(inside)
+    return action, mask
