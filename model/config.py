@@ -119,6 +119,7 @@ class PolicyConfig:
             "foresight",
         )
         require(not (composite and self.norm_pix), "norm_pix needs future_readout = absolute")
+        require(not composite or self.future.refine > 0, "future_readout = composite needs future.refine > 0")
         for name, decoder in (("depth", self.depth), ("future", self.future)):
             require(
                 decoder.refine == 0 or self.image.kind == "compact",

@@ -42,7 +42,7 @@ def loss_terms(
 ) -> dict[str, Float[Tensor, ""]]:
     """All terms that prediction and configuration allow, unweighted.
 
-    Names and units: `depth` (normalised depth)^2; `future_rgb` (ImageNet-normalised or patch-normalised colour)^2, views
+    Names and units: `depth` (normalised depth)^2; `future_rgb` (ImageNet- or patch-normalised colour)^2, views
     summed; `future_depth` (normalised depth)^2, views summed; `flow` and `flow_velocity` smooth L1 in flow scales;
     `flow_visibility` nats; `action_arm` smooth L1 in action units; `action_gripper` nats; `action_kl` nats.
     With `depth_form = "l1"` the depth terms are absolute errors.

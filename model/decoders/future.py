@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ..config import PolicyConfig
 from ..encoders.image import ImageFeatures
-from .patch import FINE_STRIDE, PatchDecoder
+from .patch import PatchDecoder
 
 KEEP_LOGIT = 3.0  # composite: the current image is kept almost everywhere until training says otherwise
 
@@ -33,7 +33,7 @@ class FutureDecoder(nn.Module):
         self.with_depth = config.future_depth
         self.blends_depth = self.composite and config.future_depth
         self.warp_scale = config.stats.flow_scale_xy
-        self.splits = [3, 3, 2] if self.composite else [3]
+        self.splits = [3, 3] if self.composite else [3]
         if config.future_depth:
             self.splits += [2] if self.composite else [1]
         self.decoder = PatchDecoder(
@@ -41,6 +41,7 @@ class FutureDecoder(nn.Module):
             conditioning=config.trunk.width,
             image_size=config.image_size,
             channels=sum(self.splits),
+            coarse_channels=2 if self.composite else 0,
             map_channels=map_channels,
         )
 
@@ -59,27 +60,26 @@ class FutureDecoder(nn.Module):
             rgb: Current images, normalised.
             depth: Predicted current depth, normalised; used by the composite readout only.
         """
-        painted = self.decoder(tokens, features).float()
-        parts = painted.split(self.splits, 1)
-        if not self.composite:
+        painted, motion = self.decoder(tokens, features)
+        parts = painted.float().split(self.splits, 1)
+        if motion is None:
             return parts[0], parts[1] if self.with_depth else None
-        logits, colours, motion = parts[:3]
-        gates = torch.cat([logits[:, :1] + KEEP_LOGIT, logits[:, 1:]], 1).softmax(1)
-        keep, move, paint = gates.split(1, 1)
-        current = rgb if depth is None else torch.cat([rgb, depth.float()], 1)
-        moved = warp(current, motion, self.warp_scale)
-        future_rgb = keep * rgb + move * moved[:, :3] + paint * colours
-        if not self.with_depth or depth is None:
+        bias = painted.new_tensor([KEEP_LOGIT, 0.0, 0.0])[:, None, None]
+        keep, move, paint = (parts[0].float() + bias).softmax(1).split(1, 1)
+        # The current depth has a loss of its own; the future's must not bend it.
+        current = rgb if depth is None else torch.cat([rgb, depth.detach()], 1)
+        moved = warp(current, self.warp_scale * motion.float())
+        future_rgb = keep * rgb + move * moved[:, :3] + paint * parts[1]
+        if not self.with_depth:
             return future_rgb, None
-        change, new = parts[3].split(1, 1)
-        return future_rgb, keep * depth + move * (moved[:, 3:] + change) + paint * new
+        change, new = parts[2].split(1, 1)
+        return future_rgb, keep * current[:, 3:] + move * (moved[:, 3:] + change) + paint * new
 
 
-def warp(image: Float[Tensor, "n c h w"], motion: Float[Tensor, "n 2 h w"], scale: float) -> Float[Tensor, "n c h w"]:
-    """Looks up `image` at x + motion(x). Motion is in units of `scale` image sides, smoothed over 4 x 4 pixels."""
-    smooth = functional.avg_pool2d(motion, FINE_STRIDE)
-    smooth = functional.interpolate(smooth, size=motion.shape[2:], mode="bilinear", align_corners=False)
+def warp(image: Float[Tensor, "n c h w"], motion: Float[Tensor, "n 2 _h _w"]) -> Float[Tensor, "n c h w"]:
+    """Looks up `image` at x + motion(x): motion (x, y) in image sides, on a coarser raster, smoothly interpolated."""
+    smooth = functional.interpolate(motion, size=image.shape[2:], mode="bilinear", align_corners=False)
     theta = torch.eye(2, 3, device=image.device).expand(len(image), -1, -1)
     still = functional.affine_grid(theta, list(image.shape), align_corners=False)
-    grid = still + 2 * scale * smooth.permute(0, 2, 3, 1)  # grid_sample counts an image side as 2
+    grid = still + 2 * smooth.permute(0, 2, 3, 1)  # grid_sample counts an image side as 2
     return functional.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=False)

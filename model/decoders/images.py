@@ -96,7 +96,7 @@ class ImageDecoders(nn.Module):
         depth = future_rgb = future_depth = None
         features = seen.pick_features(frames)
         if self.depth is not None and self._needs_depth(decoders):
-            depth = self.depth(self._conditioning(hidden, frames, self.depth_source), features).float()
+            depth = self.depth(self._conditioning(hidden, frames, self.depth_source), features)[0].float()
         if "future" in decoders and self.future is not None:
             rgb = seen.pick(seen.rgb, frames)
             painted, future_depth = self.future(self._conditioning(hidden, frames, ("FUT_{}",)), features, rgb, depth)

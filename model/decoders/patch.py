@@ -37,6 +37,7 @@ class PatchDecoder(nn.Module):
         conditioning: Width of the conditioning tokens.
         image_size: Pixels a side of the map.
         channels: Channels of the map.
+        coarse_channels: Channels of a second map at stride 4, for what is smooth by nature; needs `config.refine`.
         map_channels: Channels of the image encoder's maps, fine to coarse.
     """
 
@@ -50,6 +51,7 @@ class PatchDecoder(nn.Module):
         image_size: int,
         channels: int,
         map_channels: tuple[int, ...],
+        coarse_channels: int = 0,
     ):
         super().__init__()
         self.patch_size, self.grid = config.patch_size, image_size // config.patch_size
@@ -64,12 +66,14 @@ class PatchDecoder(nn.Module):
         )
         self.norm = nn.LayerNorm(config.width)
         if config.refine:
-            self.head = _RefinedHead(config, channels, map_channels)
+            self.head = _RefinedHead(config, channels, coarse_channels, map_channels)
         else:
             self.head = _LinearHead(config, channels)
 
-    def forward(self, tokens: Float[Tensor, "n c d"], features: ImageFeatures) -> Float[Tensor, "n o h w"]:
-        """The map; `features` are those of the current image of the same rows."""
+    def forward(
+        self, tokens: Float[Tensor, "n c d"], features: ImageFeatures
+    ) -> tuple[Float[Tensor, "n o h w"], Float[Tensor, "n _o _h _w"] | None]:
+        """The map and the coarse map, if any; `features` are those of the current image of the same rows."""
         conditioning = self.conditioning(tokens)
         patches = self.start(features) + self.position
         patches = patches.expand(len(tokens), -1, -1)
@@ -109,29 +113,29 @@ class _LinearHead(nn.Module):
         self.patch_size = config.patch_size
         self.linear = nn.Linear(config.width, config.patch_size**2 * channels)
 
-    @property
-    def last(self) -> nn.Linear:
-        return self.linear
-
-    def forward(self, x: Float[Tensor, "n m d"], features: ImageFeatures) -> Float[Tensor, "n o h w"]:
-        return unpatchify(self.linear(x), self.patch_size)
+    def forward(self, x: Float[Tensor, "n m d"], features: ImageFeatures) -> tuple[Float[Tensor, "n o h w"], None]:
+        return unpatchify(self.linear(x), self.patch_size), None
 
 
 class _RefinedHead(nn.Module):
     """Patch tokens spread over a raster of stride 4, joined with the encoder's finest map, convolved to pixels."""
 
-    def __init__(self, config: PatchDecoderConfig, channels: int, map_channels: tuple[int, ...]):
+    def __init__(self, config: PatchDecoderConfig, channels: int, coarse_channels: int, map_channels: tuple[int, ...]):
         super().__init__()
         self.factor = config.patch_size // FINE_STRIDE
+        self.splits = [channels * FINE_STRIDE**2, coarse_channels]
         self.spread = nn.Linear(config.width, config.refine * self.factor**2)
         self.mix = nn.Conv2d(config.refine + map_channels[0], config.refine, 3, padding=1)
-        self.paint = nn.Conv2d(config.refine, channels * FINE_STRIDE**2, 1)
+        self.paint = nn.Conv2d(config.refine, sum(self.splits), 1)
 
-    def forward(self, x: Float[Tensor, "n m d"], features: ImageFeatures) -> Float[Tensor, "n o h w"]:
-        coarse = unpatchify(self.spread(x), self.factor)
-        joined = torch.cat([coarse, features.maps[0].to(coarse.dtype)], 1)
+    def forward(
+        self, x: Float[Tensor, "n m d"], features: ImageFeatures
+    ) -> tuple[Float[Tensor, "n o h w"], Float[Tensor, "n _o _h _w"]]:
+        spread = unpatchify(self.spread(x), self.factor)
+        joined = torch.cat([spread, features.maps[0].to(spread.dtype)], 1)
         mixed = functional.relu(self.mix(joined.contiguous(memory_format=torch.channels_last)))
-        return functional.pixel_shuffle(self.paint(mixed), FINE_STRIDE)
+        fine, coarse = self.paint(mixed).split(self.splits, 1)
+        return functional.pixel_shuffle(fine, FINE_STRIDE), coarse
 
 
 def unpatchify(x: Float[Tensor, "n m k"], patch_size: int) -> Float[Tensor, "n o h w"]:
