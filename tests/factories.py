@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainer.episodes.episode import ActionSpace, EpisodeInfo, View
+from trainer.episodes.episode import ActionSpace, Episode, EpisodeInfo, View
 from trainer.episodes.recording import Recording, ViewRecording
+from workbench.foresight import AttentionForesight, FlowForesight, Foresight, ViewForesight
 
 # --- an analytically exact scene: a textured table and a textured box that a hand pushes and lifts ---
 
@@ -165,4 +166,76 @@ def make_recording(
         body_pose=np.stack([np.repeat(np.eye(4)[None], length, 0), box], 1),
         body_names=("world", "box"),
         simulator_state=rng.normal(size=(length, 5)),
+    )
+
+
+# --- what a policy could have foreseen in that scene, without a policy: the truth, spoilt by a known amount ---
+
+
+def make_foresight(
+    episode: Episode, step: int, *, points: int = 60, flow_stride: int = 2, too_far: float = 0.01, seed: int = 0
+) -> Foresight:
+    """The truth at a control step as a prediction: depth and tracks `too_far` metres beyond it, images copied."""
+    rng = np.random.default_rng(seed)
+    info, future = episode.info, step + 3 * episode.info.frame_stride
+    ends = future not in episode.frame_steps
+    has_depth = info.depth_origin is not None
+    views: dict[View, ViewForesight] = {}
+    for view in info.views:
+        rgb = episode.rgb(view, step)
+        depth = episode.depth(view, step) if has_depth else np.ones(rgb.shape[:2], np.float32)
+        views[view] = ViewForesight(
+            rgb=rgb,
+            depth=depth + np.float32(too_far),
+            depth_true=depth if has_depth else None,
+            future_rgb=rgb,
+            future_rgb_true=None if ends else episode.rgb(view, future),
+            future_depth=depth,
+            future_depth_true=None if ends or not has_depth else episode.depth(view, future),
+            K=episode.intrinsics(view),
+            T_world_camera=episode.T_world_camera(view)[step],
+        )
+    height, width = views["static"].rgb.shape[:2]
+    uv = np.floor(rng.uniform((0, 0), (width, height), (points, 2))) + 0.5
+    steps = step + flow_stride * np.arange(4)
+    tracks = episode.tracks("static", step, uv, steps)
+    reach = np.linalg.norm(tracks.uvz - tracks.uvz[:, :1], axis=-1)
+    drift = np.array([0.0, 0.0, too_far]) * np.arange(4)[None, :, None]
+    weight = rng.dirichlet(np.ones(points))
+    spread = rng.dirichlet(np.ones(height * width)).reshape(height, width)
+    return Foresight(
+        step=step,
+        future_step=future,
+        views=views,
+        flow=FlowForesight(
+            uvz=np.nan_to_num(tracks.uvz, nan=1.0) + drift,
+            visible_probability=np.full((points, 4), 0.9),
+            uvz_true=tracks.uvz,
+            known=tracks.known,
+            visible_true=tracks.visible,
+            moving=np.nanmax(reach, axis=1, initial=0.0) > 0.5,
+            start_depth="true",
+            steps=steps,
+        ),
+        attention=AttentionForesight(
+            to_flow=rng.uniform(0, 0.4, (2, 4)),
+            uniform=0.1,
+            to_group=rng.dirichlet(np.ones(3), (2, 4)),
+            groups=("FLOW", "STATE", "earlier frames"),
+            flow_points=weight,
+            through_flow=spread,
+            through_resampler=dict.fromkeys(info.views, 0.5 * spread),
+        ),
+        action=episode.action[step : step + 3],
+        action_true=episode.action[step : step + 3],
+        metrics={
+            "static.depth.rmse_m": too_far,
+            "static.depth.rmse_m.baseline": 0.1,
+            "flow.moving.epe_mm": 1000 * too_far,
+            "flow.moving.epe_mm.baseline": 20.0 + step,
+            "flow.moving.along_mm": 1000 * too_far,
+            "flow.moving.along_mm.baseline": -5.0,
+            "action.translation_mm": float("nan"),
+            "action.translation_mm.baseline": float("nan"),
+        },
     )

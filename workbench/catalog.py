@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from trainer.episodes.open import find_episodes, open_episode
-
 from model.errors import CheckpointError, ConfigError, WorkbenchError
 from trainer.episodes.episode import Episode, EpisodeInfo
+from trainer.episodes.open import find_episodes, open_episode
 
 ID_LENGTH = 12
 _MANIFEST = "manifest.json"
@@ -177,26 +176,43 @@ def read_checkpoint_row(folder: str | Path) -> CheckpointRow:
         CheckpointError: The folder is missing or holds no readable manifest.
     """
     folder = Path(folder)
+    return CheckpointRow(id=checkpoint_hash(folder)[:ID_LENGTH], name=folder.name, path=folder)
+
+
+def checkpoint_hash(folder: Path) -> str:
+    """The content hash that `trainer.loop.checkpoint` computes, from the hashes in the manifest: no weights are read.
+
+    Raises:
+        CheckpointError: The folder is missing, or its manifest is not a checkpoint's.
+    """
     manifest = folder / _MANIFEST
-    try:
-        raw = manifest.read_bytes()
-        json.loads(raw)
-    except FileNotFoundError as error:
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such folder; give a checkpoint folder such as assets/checkpoints/compact")
+    if not manifest.is_file():
         raise CheckpointError(
-            f"{folder}: no {_MANIFEST}; this is not a finished checkpoint folder (`python -m trainer train` makes one)"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{manifest}: not readable as JSON ({error}); copy the checkpoint again") from error
-    return CheckpointRow(id=hashlib.sha256(raw).hexdigest()[:ID_LENGTH], name=folder.name, path=folder)
+            f"{folder}: no {_MANIFEST}; this is not a finished checkpoint (`python -m trainer train` makes one)"
+        )
+    try:
+        files = json.loads(manifest.read_bytes())["files"]
+        parts = str(files["config.json"]["sha256"]) + str(files["weights.safetensors"]["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{manifest}: not the manifest of a checkpoint; copy the folder again") from error
+    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def _episode_names(roots: Iterable[str], problems: list[Problem]) -> list[str]:
     names: list[str] = []
     for root in roots:
         try:
-            names += find_episodes(root)
+            found = find_episodes(root)
         except WorkbenchError as error:
             problems.append(Problem(where=root, message=str(error)))
+            continue
+        if not found:
+            problems.append(
+                Problem(where=root, message=f"{root}: no episode here (`python -m trainer record` makes some)")
+            )
+        names += found
     return names
 
 

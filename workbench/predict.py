@@ -1,23 +1,35 @@
 """A checkpoint run over an episode: lazy, cached in memory and on disk, cancellable, shared by all visitors.
 
-torch and the weights are loaded at the first use, not when the page starts. One step is predicted at a time and a lock
-keeps two visitors from running the model at once; what is cached never waits for it.
+torch and the weights are loaded at the first use, not when the page starts. A lock keeps two visitors from running the
+model at once; what is in memory never waits for it.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
 
+from .cache import ForesightCache, Key
+from .catalog import checkpoint_hash
 from .foresight import Foresight
+
+if TYPE_CHECKING:
+    from trainer.loop.checkpoint import LoadedCheckpoint
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
 Origin = Literal["memory", "disk", "live"]
+
+BATCH = 4
+"""Steps of a range that run through the policy at once."""
+_DEPTH_SPREAD = 2.0
+"""`depth_limits`: mean plus and minus this many deviations."""
 
 
 class Cancel(Protocol):
@@ -61,11 +73,16 @@ class Predictor:
 
     def __init__(self, checkpoint: str | Path, *, cache_dir: Path | None = None, memory_steps: int = 512) -> None:
         self.checkpoint = Path(checkpoint)
+        self._cache = ForesightCache(cache_dir, memory_steps=memory_steps)
+        self._loaded: LoadedCheckpoint | None = None
+        self._hash: str | None = None
+        self._load_lock = threading.Lock()
+        self._run_lock = threading.Lock()
 
     @property
     def loaded(self) -> bool:
         """Whether the weights are in memory."""
-        raise NotImplementedError
+        return self._loaded is not None
 
     def summary(self) -> CheckpointSummary:
         """What to write beside the checkpoint's name; loads it.
@@ -73,23 +90,51 @@ class Predictor:
         Raises:
             CheckpointError: As `load`.
         """
-        raise NotImplementedError
+        loaded = self.load()
+        return CheckpointSummary(
+            name=self.checkpoint.name,
+            preset=loaded.config.name,
+            weights=str(loaded.metadata.get("weights", "raw")),
+            parameters=sum(parameter.numel() for parameter in loaded.policy.parameters()),
+            content_hash=loaded.content_hash,
+            metadata=loaded.metadata,
+        )
 
     def depth_limits(self) -> dict[View, tuple[float, float]]:
-        """Depth in metres that spans the training data, by view: the colour range of episodes without true depth."""
-        raise NotImplementedError
+        """Depth in metres that spans the training data, by view: the colour range of episodes without true depth.
 
-    def load(self) -> None:
+        Raises:
+            CheckpointError: As `load`.
+        """
+        config = self.load().config
+        spans = zip(config.stats.depth_mean, config.stats.depth_std, strict=True)
+        limits = [(max(0.0, mean - _DEPTH_SPREAD * std), mean + _DEPTH_SPREAD * std) for mean, std in spans]
+        return dict(zip(config.views, limits, strict=True))
+
+    def load(self) -> LoadedCheckpoint:
         """Imports torch and loads the weights, once; safe to call from a worker thread while the page is drawn.
 
         Raises:
             CheckpointError: The folder is missing, truncated, foreign, or does not fit its configuration.
         """
-        raise NotImplementedError
+        with self._load_lock:
+            if self._loaded is None:
+                from trainer.loop.checkpoint import load_checkpoint
+
+                from .infer import check_policy
+
+                loaded = load_checkpoint(self.checkpoint)
+                check_policy(loaded.policy)
+                self._loaded, self._hash = loaded, loaded.content_hash
+            return self._loaded
 
     def origin(self, episode: Episode, step: int) -> Origin:
-        """Where the prediction would come from now, for the cached/live badge. Never loads anything."""
-        raise NotImplementedError
+        """Where the prediction would come from now, for the cached/live badge. Never loads torch.
+
+        Raises:
+            CheckpointError: The checkpoint has no readable manifest.
+        """
+        return self._cache.place(self._key(episode, step)) or "live"
 
     def foresee(self, episode: Episode, step: int, cancel: Cancel | None = None) -> Foresight:
         """What the policy foresees at a control step that has an image.
@@ -99,7 +144,8 @@ class Predictor:
             EpisodeError: The step has no image, or the episode cannot be read there.
             CancelledError: `cancel` was set before the prediction was done.
         """
-        raise NotImplementedError
+        found = self._cache.get(self._key(episode, step))
+        return self._predict(episode, [step], cancel)[0] if found is None else found
 
     def foresee_range(
         self,
@@ -109,5 +155,78 @@ class Predictor:
         cancel: Cancel | None = None,
         progress: Progress | None = None,
     ) -> Iterator[Foresight]:
-        """Predicts many steps (default: all with an image) in order, batched if faster; raises as `foresee`."""
-        raise NotImplementedError
+        """Predicts many steps (default: all with an image) in order, batched; raises as `foresee`.
+
+        Args:
+            episode: The episode.
+            steps: Control steps that have images.
+            cancel: Asked before every batch.
+            progress: Told after every step.
+        """
+        chosen = [int(step) for step in (episode.frame_steps if steps is None else steps)]
+        done = 0
+        for group in self._groups(chosen):
+            missing = [step for step in group if self._cache.get(self._key(episode, step)) is None]
+            fresh = {item.step: item for item in self._predict(episode, missing, cancel)} if missing else {}
+            for step in group:
+                foresight = fresh.get(step) or self.foresee(episode, step, cancel)
+                done += 1
+                if progress is not None:
+                    progress(done, len(chosen))
+                yield foresight
+
+    def _groups(self, steps: Sequence[int]) -> Iterator[list[int]]:
+        """Neighbouring steps whose windows are equally full, at most `BATCH` of them."""
+        window = self.load().config.window
+        group: list[int] = []
+        for step in steps:
+            if group and (len(group) == BATCH or _frames(step, window) != _frames(group[0], window)):
+                yield group
+                group = []
+            group.append(step)
+        if group:
+            yield group
+
+    def _predict(self, episode: Episode, steps: Sequence[int], cancel: Cancel | None) -> list[Foresight]:
+        """Runs the policy and keeps the results. Visitors take turns: two runs at once would only slow both."""
+        _check(cancel)
+        known = set(episode.frame_steps.tolist())
+        for step in steps:
+            if step not in known:
+                raise EpisodeError(
+                    f"{episode.name}: no image at step {step}; choose one of the {len(known)} steps with an image"
+                )
+        loaded = self.load()
+        from .infer import assemble, gather, run_policy
+
+        data = loaded.metadata.get("data")
+        mean_action = data.get("action_mean") if isinstance(data, dict) else None
+        with self._run_lock:
+            _check(cancel)
+            found = [self._cache.get(self._key(episode, step)) for step in steps]  # by another visitor, meanwhile
+            complete = [item for item in found if item is not None]
+            if len(complete) == len(steps):
+                return complete
+            inputs = [gather(loaded.policy, episode, step) for step in steps]
+            _check(cancel)
+            predictions = run_policy(loaded.policy, inputs)
+            _check(cancel)
+            pairs = zip(inputs, predictions, strict=True)
+            foresights = [assemble(loaded.policy, episode, item, made, mean_action) for item, made in pairs]
+        for foresight in foresights:
+            self._cache.put(self._key(episode, foresight.step), foresight)
+        return foresights
+
+    def _key(self, episode: Episode, step: int) -> Key:
+        if self._hash is None:
+            self._hash = checkpoint_hash(self.checkpoint)
+        return Key(checkpoint=self._hash, episode=episode.content_hash, step=int(step))
+
+
+def _frames(step: int, window: Any) -> int:
+    return min(window.n_obs_steps, step // window.obs_stride + 1)
+
+
+def _check(cancel: Cancel | None) -> None:
+    if cancel is not None and cancel.is_set():
+        raise CancelledError

@@ -29,6 +29,8 @@ APPLICATION_ID = "foresight-workbench"
 TIMELINE = "step"
 CLOUD_POINTS = 16384
 """At most this many points of an image are drawn in 3D."""
+FUTURE_POINTS = 4096
+"""The same for the predicted future, which is sent with every predicted step."""
 
 POINTS = "/world/flow/points"
 PREDICTED = "/world/flow/predicted"
@@ -146,7 +148,6 @@ class EpisodeScene:
             camera_xyz=rr.ViewCoordinates.RDF,
             image_plane_distance=0.1,
             color=STILL_GREY,
-            line_width=1.0,
         )
         entity = f"/world/{view}"
         stream.log(entity, pinhole, static=True)
@@ -170,7 +171,7 @@ class EpisodeScene:
     def _future_cloud(self, seen: ViewForesight, step: int, K: Float[np.ndarray, "3 3"]) -> Cloud:
         poses = self._poses[_FLOW_VIEW]
         pose = poses[min(step, len(poses) - 1)]
-        return lift_image(seen.future_rgb, seen.future_depth, K, pose, limit=CLOUD_POINTS)
+        return lift_image(seen.future_rgb, seen.future_depth, K, pose, limit=FUTURE_POINTS)
 
     def _log_tracks(self, stream: rr.RecordingStream, foresight: Foresight, K: Float[np.ndarray, "3 3"]) -> None:
         flow = foresight.flow

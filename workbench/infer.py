@@ -1,0 +1,274 @@
+"""One run of the policy over one or several times of an episode, and its outputs as plain arrays.
+
+Imports torch: `predict` imports this module when the first prediction is wanted. Dimensions as in `foresight`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from model.attention import Capture, visible_keys
+from model.batch import Observation, Prediction, Targets
+from model.errors import CheckpointError, EpisodeError
+from model.policy import Policy
+from trainer.data.images import scaled_intrinsics
+from trainer.data.points import FLOW_POINTS, choose_points, flow_times
+from trainer.data.windows import observation_at, targets_at
+from trainer.episodes.episode import Episode, View
+from trainer.metrics.window import Window, rgb_future, rgb_now, score_window, true_depth
+
+from .attention import EARLIER, group_mass, latents_on_pixels, points_on_pixels, share_out, uniform_share
+from .foresight import AttentionForesight, FlowForesight, Foresight, ViewForesight
+
+_NEEDED = ("depth", "future", "flow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """What one time of an episode gives to the policy and to the comparison; all b = 1.
+
+    Attributes:
+        flow_start: `targets.flow_start` where the truth is known, else points drawn from the image.
+    """
+
+    step: int
+    observation: Observation
+    targets: Targets
+    flow_start: Float[Tensor, "1 1 p 3"]
+    has_flow: bool
+
+    @property
+    def newest(self) -> int:
+        """Index of the newest real frame of the window."""
+        return int(self.observation.frame_mask.sum()) - 1
+
+
+def check_policy(policy: Policy) -> None:
+    """Raises `CheckpointError` for a policy that lacks one of the predictions the workbench shows."""
+    absent = [name for name in _NEEDED if name not in policy.config.foresight]
+    if absent or not policy.config.future_depth:
+        raise CheckpointError(
+            f"this checkpoint ('{policy.config.name}') predicts no {', '.join(absent) or 'future depth'}; "
+            "the workbench shows policies with depth, future RGB-D and flow"
+        )
+
+
+def gather(policy: Policy, episode: Episode, step: int) -> Inputs:
+    """Reads everything that one time needs from the episode.
+
+    Raises:
+        EpisodeError: The step has no image, or a frame that is needed cannot be read.
+    """
+    config = policy.config
+    observation = observation_at(episode, step, config, policy.tokenize)
+    newest = int(observation.frame_mask.sum()) - 1
+    targets = targets_at(episode, step, config, frames=[newest], points=FLOW_POINTS)
+    start, has_flow = targets.flow_start, episode.info.has_exact_flow
+    if not has_flow:
+        height, width = episode.image_size(config.flow_view)
+        uv = choose_points(episode, step, config.window, view=config.flow_view).uv / (width, height)
+        depth = np.full(len(uv), config.stats.depth_mean[config.views.index(config.flow_view)])
+        start = torch.from_numpy(np.concatenate([uv, depth[:, None]], 1)).float()[None, None]
+    return Inputs(step=step, observation=observation, targets=targets, flow_start=start, has_flow=has_flow)
+
+
+@torch.inference_mode()
+def run_policy(policy: Policy, batch: Sequence[Inputs]) -> list[Prediction]:
+    """Predicts several times whose windows have equally many frames; one prediction (b = 1) each, with attention."""
+    observation = _stack([item.observation for item in batch])
+    start = torch.cat([item.flow_start for item in batch])
+    newest = torch.tensor([batch[0].newest])
+    view = policy.config.views.index(policy.config.flow_view)
+    if policy.config.flow.start_depth and not all(item.has_flow for item in batch):
+        seen = _required(policy(observation, frames=newest, decoders=frozenset({"depth"})).depth)
+        start = start.clone()
+        for row, item in enumerate(batch):
+            if not item.has_flow:
+                start[row, 0, :, 2] = _depth_at(seen[row, 0, view], start[row, 0])
+    prediction = policy(observation, frames=newest, flow_start=start, capture=Capture(rows="ACT"))
+    return [_row(prediction, row) for row in range(len(batch))]
+
+
+def assemble(
+    policy: Policy, episode: Episode, inputs: Inputs, prediction: Prediction, mean_action: Sequence[float] | None
+) -> Foresight:
+    """Puts prediction, truth, numbers and attention of one time together."""
+    config = policy.config
+    window = Window(
+        episode=episode,
+        step=inputs.step,
+        observation=inputs.observation,
+        targets=inputs.targets,
+        prediction=prediction,
+    )
+    flow = _flow(policy, inputs, prediction)
+    mean = None if mean_action is None else np.asarray(mean_action, np.float64)
+    action, action_true = _actions(window)
+    return Foresight(
+        step=inputs.step,
+        future_step=inputs.step + config.window.future_offset,
+        views={view: _view(window, policy, view) for view in config.views if view in episode.info.views},
+        flow=flow,
+        attention=_attention(policy, inputs, prediction, flow),
+        action=action,
+        action_true=action_true,
+        metrics=score_window(window, config, mean),
+    )
+
+
+def _view(window: Window, policy: Policy, view: View) -> ViewForesight:
+    config, episode, targets, prediction = policy.config, window.episode, window.targets, window.prediction
+    index = config.views.index(view)
+    has_depth = episode.info.depth_origin is not None
+    came = bool(targets.future_mask[0, 0, index])
+    future_true = targets.future_rgb[0, 0, index].permute(1, 2, 0).contiguous().numpy()
+    camera: tuple[np.ndarray, np.ndarray] | None
+    try:
+        camera = scaled_intrinsics(episode, view, config.image_size), episode.T_world_camera(view)[window.step]
+    except EpisodeError:  # a recording without cameras: everything but 3D can be shown
+        camera = None
+    return ViewForesight(
+        rgb=rgb_now(window, index),
+        depth=_array(prediction.depth)[0, 0, index],
+        depth_true=_truth(targets.depth, targets.depth_valid, index) if has_depth else None,
+        future_rgb=rgb_future(window, index),
+        future_rgb_true=future_true if came else None,
+        future_depth=_array(prediction.future_depth)[0, 0, index],
+        future_depth_true=_truth(targets.future_depth, targets.future_depth_valid, index)
+        if came and has_depth
+        else None,
+        K=None if camera is None else camera[0],
+        T_world_camera=None if camera is None else camera[1],
+    )
+
+
+def _flow(policy: Policy, inputs: Inputs, prediction: Prediction) -> FlowForesight:
+    """Tracks in pixels of the policy's image, their start included."""
+    config, targets = policy.config, inputs.targets
+    to_pixels = np.array([config.image_size, config.image_size, 1.0], np.float32)
+    start = inputs.flow_start[0, 0].clone()
+    if not inputs.has_flow:
+        view = config.views.index(config.flow_view)
+        start[:, 2] = _depth_at(_required(prediction.depth)[0, 0, view], start)
+    first = start.numpy() * to_pixels
+    uvz = _tracks(first, _array(prediction.flow_delta)[0, 0] * to_pixels)
+    probability = torch.sigmoid(_required(prediction.flow_visible_logit)[0, 0]).numpy()
+    weight = targets.flow_weight[0, 0].numpy()
+    ones = np.ones((len(first), 1), bool)
+    return FlowForesight(
+        uvz=uvz,
+        visible_probability=np.concatenate([ones.astype(np.float32), probability], 1),
+        uvz_true=_tracks(first, targets.flow_delta[0, 0].numpy() * to_pixels) if inputs.has_flow else None,
+        known=np.concatenate([ones, weight > 0], 1) if inputs.has_flow else None,
+        visible_true=np.concatenate([ones, targets.flow_visible[0, 0].numpy()], 1) if inputs.has_flow else None,
+        moving=targets.flow_moving[0, 0].numpy() if inputs.has_flow else np.zeros(len(first), bool),
+        start_depth="true" if inputs.has_flow else "predicted",
+        steps=np.concatenate([[inputs.step], flow_times(inputs.step, config.window)]),
+    )
+
+
+def _attention(policy: Policy, inputs: Inputs, prediction: Prediction, flow: FlowForesight) -> AttentionForesight:
+    config, layout, newest = policy.config, policy.layout, inputs.newest
+    captured = {name: value[0].numpy() for name, value in (prediction.attention or {}).items()}
+    trunk = _by_layer(captured, "trunk")
+    rows = np.stack([layer[newest].mean(axis=1) for layer in trunk])  # layer, head, key; mean over the ACT queries
+    observation = inputs.observation
+    keys = visible_keys(layout, config.views, observation.frame_mask, observation.view_mask)[0]
+    allowed = (policy.mask[layout.indices("ACT", [newest])[0]] & keys).numpy()
+    groups = {group.name: layout.indices(group.name, [newest]).numpy() for group in layout.groups}
+    groups = {name: where for name, where in groups.items() if allowed[where].any()}
+    groups[EARLIER] = np.flatnonzero((layout.frames < newest).numpy() & allowed)
+    mean = rows.mean(axis=(0, 1))
+    cross = np.mean([layer[0].mean(axis=0) for layer in _by_layer(captured, "flow")], axis=0)
+    cross = cross[:, : config.tokens.flow]
+    mass = mean[groups["FLOW"]]
+    size = (config.image_size, config.image_size)
+    return AttentionForesight(
+        to_flow=rows[:, :, groups["FLOW"]].sum(axis=-1),
+        uniform=uniform_share(allowed, groups["FLOW"]),
+        to_group=group_mass(rows, groups),
+        groups=tuple(groups),
+        flow_points=share_out(mass / mass.sum(), cross).astype(np.float32),
+        through_flow=points_on_pixels(mass / mass.sum(), cross, flow.uvz[:, 0, :2], size).astype(np.float32),
+        through_resampler=_through_resampler(policy, captured, mean, groups, newest),
+    )
+
+
+def _through_resampler(
+    policy: Policy, captured: dict[str, np.ndarray], mean: np.ndarray, groups: dict[str, np.ndarray], newest: int
+) -> dict[View, Float[np.ndarray, "h w"]]:
+    config, layout = policy.config, policy.layout
+    latents = config.resampler.latents
+    maps: dict[View, Float[np.ndarray, "h w"]] = {}
+    for index, view in enumerate(config.views):
+        name = next(group.name for group in layout.groups if group.view == view and group.count == latents)
+        if name in groups:
+            layers = [layer[newest, index].mean(axis=0) for layer in _by_layer(captured, "resampler")]
+            patches = np.mean(layers, axis=0)[:, :-latents]
+            size = (config.image_size, config.image_size)
+            maps[view] = latents_on_pixels(mean[groups[name]], patches, size).astype(np.float32)
+    return maps
+
+
+def _actions(window: Window) -> tuple[Float[np.ndarray, "k 7"], Float[np.ndarray, "k 7"] | None]:
+    """The predicted chunk with the gripper as a probability, and the recorded one."""
+    chunk = _required(window.prediction.action)[0, window.newest].clone()
+    chunk[:, 6] = torch.sigmoid(chunk[:, 6])
+    if window.episode.info.action_space is None:
+        return chunk.numpy(), None
+    exists = window.targets.action_mask[0, window.newest][:, None]
+    true = torch.where(exists, window.targets.action[0, window.newest], torch.nan)
+    return chunk.numpy(), true.numpy()
+
+
+def _depth_at(depth: Float[Tensor, "h w"], start: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
+    """The depth under start points in image fractions."""
+    height, width = depth.shape
+    columns = (start[:, 0] * width).long().clamp(0, width - 1)
+    rows = (start[:, 1] * height).long().clamp(0, height - 1)
+    return depth[rows, columns]
+
+
+def _tracks(first: Float[np.ndarray, "p 3"], delta: Float[np.ndarray, "p l 3"]) -> Float[np.ndarray, "p l 3"]:
+    return np.concatenate([first[:, None], first[:, None] + delta], axis=1).astype(np.float32)
+
+
+def _truth(depth: Tensor, valid: Tensor, view: int) -> Float[np.ndarray, "h w"]:
+    return true_depth(depth[0, 0, view], valid[0, 0, view]).astype(np.float32)
+
+
+def _by_layer(captured: dict[str, np.ndarray], prefix: str) -> list[np.ndarray]:
+    return [captured[f"{prefix}.{i}"] for i in range(len(captured)) if f"{prefix}.{i}" in captured]
+
+
+def _required(value: Tensor | None) -> Tensor:
+    if value is None:
+        raise AssertionError("a decoder that `check_policy` made sure of gave nothing")
+    return value
+
+
+def _array(value: Tensor | None) -> np.ndarray:
+    return _required(value).float().numpy()
+
+
+def _stack(observations: Sequence[Observation]) -> Observation:
+    names = [field.name for field in dataclasses.fields(Observation)]
+    return Observation(**{name: torch.cat([getattr(item, name) for item in observations]) for name in names})
+
+
+def _row(prediction: Prediction, row: int) -> Prediction:
+    """One row of a batch as a prediction of its own, b = 1."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(prediction):
+        value = getattr(prediction, field.name)
+        values[field.name] = value[row : row + 1] if isinstance(value, Tensor) else value
+    values["attention"] = {name: value[row : row + 1] for name, value in (prediction.attention or {}).items()}
+    return Prediction(**values)
