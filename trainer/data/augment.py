@@ -53,7 +53,7 @@ def _shift_images(images: Tensor, offsets: Int64[Tensor, "v 2"]) -> Tensor:
     height, width = images.shape[-2:]
     shifted = torch.empty_like(images)
     for view, (dx, dy) in enumerate(offsets.tolist()):
-        source, target = images[:, :, view], shifted[:, :, view]
+        source, target = images[:, :, view].numpy(), shifted[:, :, view].numpy()  # copies rows faster than torch
         rows, columns = slice(max(dy, 0), height + min(dy, 0)), slice(max(dx, 0), width + min(dx, 0))
         target[..., rows, columns] = source[
             ..., rows.start - dy : rows.stop - dy, columns.start - dx : columns.stop - dx

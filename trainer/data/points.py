@@ -1,6 +1,6 @@
 """Which points to follow: 1250 pixels of a frame, a quarter of them on things that move (the paper's share).
 
-A point moves when, within the flow's horizon and seen by a camera that stands still, it travels more than 1 px (of an
+A point moves when, over the flow's horizon and seen by a camera that stands still, it travels more than 1 px (of an
 image 224 px wide, whatever the stored size) and more than a tenth of the frame's 95th percentile, or when its depth
 changes by more than 5 mm. The camera standing still means: for the static view its own flow, for the wrist view what
 the body does in the world.
@@ -78,8 +78,8 @@ def choose_points(
 def moving_pixels(
     episode: Episode, step: int, window: WindowConfig, *, view: View = "static"
 ) -> Bool[np.ndarray, "h w"]:
-    """Which pixels of a frame show something that moves within the flow's horizon."""
-    lateral, axial = np.moveaxis(episode.own_motion(view, step, flow_times(step, window)), -1, 0)
+    """Which pixels of a frame show something that moves over the flow's horizon."""
+    lateral, axial = np.moveaxis(episode.own_motion(view, step, int(flow_times(step, window)[-1])), -1, 0)
     least = max(
         _MOVING_PIXELS * lateral.shape[1] / _REFERENCE_WIDTH,
         _MOVING_FRACTION * float(np.percentile(lateral, _MOVING_PERCENTILE)),

@@ -140,14 +140,14 @@ class StreamEpisode(ABC):
         uvz = np.where(exists[:, None], tracks.uvz, np.nan)
         return Tracks(uvz=uvz, visible=tracks.visible & exists, known=tracks.known & exists)
 
-    def own_motion(self, view: View, step: int, later: Integer[np.ndarray, " l"]) -> Float[np.ndarray, "h w 2"]:
+    def own_motion(self, view: View, step: int, later: int) -> Float[np.ndarray, "h w 2"]:
         """How far what each pixel shows moves by itself: pixels and metres along the axis, see `rigid_flow`."""
         self._check_exact_flow()
         frame = self._frame_index(step)
         body = self.stream(view, "body").frame(frame)
         self._check_bodies(view, body)
-        start, after = self.body_pose[step], self.body_pose[np.minimum(later, self.info.length - 1)]
-        moves = np.abs(after - start).max((0, 2, 3)) > _STILL
+        start, after = self.body_pose[step], self.body_pose[min(later, self.info.length - 1)]
+        moves = np.abs(after - start).max((1, 2)) > _STILL
         motion = np.zeros((*body.shape, 2))
         rows, columns = np.nonzero(moves[body])
         if len(rows):

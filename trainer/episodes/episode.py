@@ -136,9 +136,9 @@ class Episode(Protocol):
         """
         ...
 
-    def own_motion(self, view: View, step: int, later: Integer[np.ndarray, " l"]) -> Float[np.ndarray, "h w 2"]:
+    def own_motion(self, view: View, step: int, later: int) -> Float[np.ndarray, "h w 2"]:
         """How far what each pixel shows moves by itself, seen by a camera that stands still: pixels, metres along z.
 
-        The largest over the steps `later`; steps beyond the end count as the last one. Only where `has_exact_flow`.
+        A step `later` beyond the end counts as the last one. Only where `has_exact_flow`.
         """
         ...

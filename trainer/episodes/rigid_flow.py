@@ -98,16 +98,14 @@ def own_motion(
     K: Float[np.ndarray, "3 3"],
     camera: Float[np.ndarray, "4 4"],
     pose_start: Float[np.ndarray, "n 4 4"],
-    pose_later: Float[np.ndarray, "l n 4 4"],
+    pose_later: Float[np.ndarray, "n 4 4"],
 ) -> Float[np.ndarray, "p 2"]:
     """How far points move by themselves, seen by a camera that stands still at `camera`.
 
     Returns:
-        The largest displacement over the later steps: pixels in the image, and metres along the optical axis.
-        0 for an invalid depth.
+        The displacement in pixels of the image, and in metres along the optical axis. 0 for an invalid depth.
     """
-    frozen = np.repeat(camera[None], len(pose_later), 0)
-    u, v, z = move(uv, depth, body, K, camera, frozen, pose_start, pose_later)
-    lateral = np.where(z > _NEAREST, np.hypot(u - uv[:, 0], v - uv[:, 1]), 0)
-    axial = np.where(z > _NEAREST, np.abs(z - depth), 0)
-    return np.stack([lateral.max(0, initial=0), axial.max(0, initial=0)], 1)
+    u, v, z = move(uv, depth, body, K, camera, camera[None], pose_start, pose_later[None])
+    known = z[0] > _NEAREST
+    lateral = np.where(known, np.hypot(u[0] - uv[:, 0], v[0] - uv[:, 1]), 0)
+    return np.stack([lateral, np.where(known, np.abs(z[0] - depth), 0)], 1)
