@@ -73,11 +73,12 @@ def nearest_point(uv: Float[np.ndarray, "p 2"], size: tuple[int, int]) -> Intege
     import cv2  # a fifth of a second that only the first roll-up pays
 
     height, width = size
-    columns = np.clip(uv[:, 0].astype(np.intp), 0, width - 1)
-    rows = np.clip(uv[:, 1].astype(np.intp), 0, height - 1)
+    pixels = np.clip(uv.astype(np.intp), 0, (width - 1, height - 1))
+    rows, columns = pixels[:, 1], pixels[:, 0]
     free = np.ones(size, np.uint8)
     free[rows, columns] = 0
-    _, labels = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    _, found = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    labels = np.asarray(found, np.intp)
     point_of_label = np.zeros(int(labels.max()) + 1, np.intp)
     point_of_label[labels[rows, columns]] = np.arange(len(uv))
     return point_of_label[labels]

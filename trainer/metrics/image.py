@@ -81,5 +81,9 @@ def _blur(image: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h2 w2"]:
     kernel = np.exp(-0.5 * (offsets / SSIM_SIGMA) ** 2)
     kernel /= kernel.sum()
     height, width = image.shape[0] - SSIM_WINDOW + 1, image.shape[1] - SSIM_WINDOW + 1
-    rows = np.sum([weight * image[i : i + height] for i, weight in enumerate(kernel)], axis=0)
-    return np.sum([weight * rows[:, i : i + width] for i, weight in enumerate(kernel)], axis=0)
+    rows, blurred = np.zeros((height, image.shape[1])), np.zeros((height, width))
+    for i, weight in enumerate(kernel):
+        rows += weight * image[i : i + height]
+    for i, weight in enumerate(kernel):
+        blurred += weight * rows[:, i : i + width]
+    return blurred
