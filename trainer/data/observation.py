@@ -40,6 +40,13 @@ def check_alignment(episode: Episode, window: WindowConfig) -> None:
             )
 
 
+def check_window(episode: Episode, step: int, window: WindowConfig) -> None:
+    """As `check_alignment`, and raises when `step` is no step of the episode."""
+    check_alignment(episode, window)
+    if not 0 <= step < episode.info.length:
+        raise EpisodeError(f"{episode.name}: step {step} is outside 0..{episode.info.length - 1}")
+
+
 def observation_at(episode: Episode, step: int, config: PolicyConfig, tokenize: Tokenize) -> Observation:
     """The observation (b = 1) whose newest frame is control step `step`.
 
@@ -51,9 +58,7 @@ def observation_at(episode: Episode, step: int, config: PolicyConfig, tokenize: 
 
 def observe(episode: Episode, step: int, config: PolicyConfig, text: Int64[Tensor, "1 s"]) -> Observation:
     """As `observation_at`, with the instruction already tokenised."""
-    check_alignment(episode, config.window)
-    if not 0 <= step < episode.info.length:
-        raise EpisodeError(f"{episode.name}: step {step} is outside 0..{episode.info.length - 1}")
+    check_window(episode, step, config.window)
     if config.flow_view not in episode.info.views:
         raise EpisodeError(f"{episode.name}: has no camera '{config.flow_view}', which this policy needs")
     steps = window_steps(step, config.window)

@@ -17,7 +17,7 @@ from model.errors import EpisodeError
 from trainer.episodes.episode import Episode
 
 from .images import read_depth, read_rgb
-from .observation import check_alignment, window_steps
+from .observation import check_window, window_steps
 from .points import FLOW_POINTS, choose_points, flow_times
 
 OCCLUDED_WEIGHT = 0.1  # of a point that is tracked but hidden (the convention of Any-point Trajectory Modeling)
@@ -47,7 +47,7 @@ def targets_at(
     Raises:
         EpisodeError: No image at a step that the targets need.
     """
-    check_alignment(episode, config.window)
+    check_window(episode, step, config.window)
     if list(frames) != sorted(set(frames)) or not all(0 <= frame < config.window.n_obs_steps for frame in frames):
         raise EpisodeError(f"frames must increase within 0..{config.window.n_obs_steps - 1}, got {list(frames)}")
     steps = window_steps(step, config.window)

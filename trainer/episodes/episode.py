@@ -12,7 +12,7 @@ numpy only: the page browses episodes without loading torch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
@@ -75,6 +75,7 @@ class Tracks:
     known: Bool[np.ndarray, "p l"]
 
 
+@runtime_checkable  # so that the tests can check annotations
 class Episode(Protocol):
     """A lazy trajectory. Asking for something absent raises `model.errors.EpisodeError`, naming the field."""
 

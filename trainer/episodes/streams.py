@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Integer
@@ -21,9 +22,9 @@ from model.errors import EpisodeError, UnsafeFileError
 from .codecs import CHUNK_FRAMES, decode_chunk, decode_jpeg, encode_chunk, encode_jpeg
 
 _CACHED_CHUNKS = 4
-_MAX_NPY_HEADER = 4096
 
 
+@runtime_checkable  # so that the tests can check annotations
 class Stream(Protocol):
     """Frames by index, (h, w) or (h, w, 3) in the stored dtype. What is returned must not be written to."""
 
@@ -111,26 +112,28 @@ def write_jpeg(path: Path, frames: np.ndarray) -> None:
     _save_blobs(path, [encode_jpeg(np.ascontiguousarray(frame)) for frame in frames])
 
 
+def create_npy(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Creates a .npy file as a writable memory map; `open_npy` reads it."""
+    return npy.open_memmap(path, "w+", np.dtype(dtype), shape, version=(1, 0))
+
+
 def open_npy(path: Path, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Memory-maps a .npy file, read-only, after its header and size were found to be what is expected.
+    """Memory-maps a .npy file, read-only. Its header is compared with the one expected, never parsed.
 
     Raises:
-        UnsafeFileError: When the header asks for objects, or announces other data than `shape`, `dtype` or the file.
+        UnsafeFileError: When the file is not exactly one array of this shape and type.
     """
-    try:
-        with path.open("rb") as file:
-            if npy.read_magic(file) != (1, 0):
-                raise UnsafeFileError(f"{path}: not a version 1.0 .npy file")
-            found_shape, fortran, found_dtype = npy.read_array_header_1_0(file, max_header_size=_MAX_NPY_HEADER)
-            offset = file.tell()
-    except (ValueError, SyntaxError, OSError, TypeError, KeyError, RecursionError, MemoryError) as error:
-        raise UnsafeFileError(f"{path}: not a readable .npy file ({error})") from None
-    if found_dtype != np.dtype(dtype) or fortran or found_shape != shape:
-        raise UnsafeFileError(f"{path}: holds {found_dtype} {found_shape}, expected {dtype} {shape}")
-    expected = offset + int(np.prod(shape)) * found_dtype.itemsize
-    if path.stat().st_size != expected:
-        raise UnsafeFileError(f"{path}: has {path.stat().st_size} bytes, its header announces {expected}")
-    return np.memmap(path, found_dtype, "r", offset, shape).view(np.ndarray)
+    expected = BytesIO()
+    description = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+    npy.write_array_header_1_0(expected, description)
+    header = expected.getvalue()
+    with path.open("rb") as file:
+        if file.read(len(header)) != header:
+            raise UnsafeFileError(f"{path}: not a .npy file of {dtype} {shape}")
+    size = len(header) + int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
+    if path.stat().st_size != size:
+        raise UnsafeFileError(f"{path}: has {path.stat().st_size} bytes, its header announces {size}")
+    return np.memmap(path, np.dtype(dtype), "r", len(header), shape).view(np.ndarray)
 
 
 def _blob_name(index: int) -> str:

@@ -9,13 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.lib.format import open_memmap
 
 from .content import stream_codec, stream_file, stream_keys
 from .files import new_folder
 from .packed import PackedEpisode
 from .schema import ARRAYS_FILE, META_FILE, Encoding, stream_dtype
-from .streams import write_delta
+from .streams import create_npy, write_delta
 
 
 def save_as(episode: PackedEpisode, folder: str | Path, encoding: Encoding) -> None:
@@ -33,10 +32,9 @@ def save_mapped(episode: PackedEpisode, folder: str | Path) -> None:
         for view, kind in stream_keys(episode.meta):
             stream, shape = episode.stream(view, kind), episode.meta.stream_shape(view, kind)
             path = temp / stream_file(view, kind, "mapped")
-            frames = open_memmap(path, "w+", np.dtype(stream_dtype(kind)), shape, version=(1, 0))
+            frames = create_npy(path, shape, stream_dtype(kind))
             for index in range(shape[0]):
                 frames[index] = stream.frame(index)
-            frames.flush()
 
 
 def save_compressed(episode: PackedEpisode, folder: str | Path) -> None:
