@@ -18,6 +18,15 @@ from ..foresight import Foresight, ViewForesight
 from .colours import ATTENTION_MAP, ColourScale, lookup_table, symmetric
 
 _SAMPLED_FRAMES = 8
+_FUTURE_TITLES = {
+    "future_rgb": "RGB predicted",
+    "future_rgb_true": "RGB that came",
+    "copy_last": "RGB copy-last",
+    "future_depth": "depth predicted",
+    "future_depth_true": "depth that came",
+    "copy_last_depth": "depth copy-last",
+    "future_depth_error": "depth error",
+}
 _ERROR_SHARE = 0.05
 """The error scale ends at this share of the clip's median depth, rounded to whole centimetres."""
 
@@ -92,31 +101,38 @@ def now_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[Pan
 
 
 def future_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[Panel]:
-    """Future RGB predicted, what came, copy-last; then future depth predicted and what came."""
+    """Future RGB predicted, what came, copy-last; then the same for depth, and the error of the predicted depth.
+
+    Copy-last is the baseline that repeats what was seen (RGB) or measured (depth) now.
+    """
     seen = foresight.views.get(view)
-    titles = ("RGB predicted", "RGB that came", "RGB copy-last", "depth predicted", "depth that came")
-    names = ("future_rgb", "future_rgb_true", "copy_last", "future_depth", "future_depth_true")
-    keys = tuple(f"{view}.{name}" for name in names)
     if seen is None:
-        return _absent(keys, titles, f"no {view} camera in this episode")
-    scale = scales.depth[view]
-    ended = f"the episode has no image at t {foresight.future_step}"
-    images = (
-        (seen.future_rgb, None),
-        (seen.future_rgb_true, None),
-        (seen.rgb, None),
-        (scale.paint(seen.future_depth), scale),
-        (None if seen.future_depth_true is None else scale.paint(seen.future_depth_true), scale),
-    )
+        keys = tuple(f"{view}.{name}" for name in _FUTURE_TITLES)
+        return _absent(keys, tuple(_FUTURE_TITLES.values()), f"no {view} camera in this episode")
+    scale, error_scale = scales.depth[view], scales.error[view]
+    came = seen.future_depth_true
+    images = {
+        "future_rgb": (seen.future_rgb, None),
+        "future_rgb_true": (seen.future_rgb_true, None),
+        "copy_last": (seen.rgb, None),
+        "future_depth": (scale.paint(seen.future_depth), scale),
+        "future_depth_true": (None if came is None else scale.paint(came), scale),
+        "copy_last_depth": (None if seen.depth_true is None else scale.paint(seen.depth_true), scale),
+        "future_depth_error": (
+            None if came is None else error_scale.paint(1000 * (seen.future_depth - came)),
+            error_scale,
+        ),
+    }
+    ended = f"nothing recorded at t {foresight.future_step}"
     return [
         Panel(
-            key=key,
-            title=title,
+            key=f"{view}.{name}",
+            title=_FUTURE_TITLES[name],
             image=image,
-            scale=colours if image is not None else None,
-            note="" if image is not None else ended,
+            scale=None if image is None else colours,
+            note=ended if image is None else "",
         )
-        for key, title, (image, colours) in zip(keys, titles, images, strict=True)
+        for name, (image, colours) in images.items()
     ]
 
 

@@ -79,6 +79,32 @@ def attention_timeline(foresights: Sequence[Foresight], *, length: int, cursor: 
     return {"data": [trace], "layout": layout}
 
 
+def attention_share_timeline(foresights: Sequence[Foresight], *, length: int, cursor: int | None = None) -> Figure:
+    """Action -> flow attention over time as a share of all attention: mean over heads, one line a layer.
+
+    Dotted: the share the same tokens would get if attention were spread evenly.
+    """
+    ordered = sorted(foresights, key=lambda item: item.step)
+    steps = [item.step for item in ordered]
+    layers = len(ordered[0].attention.to_flow) if ordered else 0
+    traces = [
+        _line(
+            steps,
+            [100 * float(item.attention.to_flow[layer].mean()) for item in ordered],
+            f"layer {layer + 1}",
+            SERIES_COLOURS[layer % len(SERIES_COLOURS)],
+        )
+        for layer in range(layers)
+    ]
+    if ordered:
+        uniform = _line(steps, [100 * item.attention.uniform for item in ordered], "uniform share", "#8c959f")
+        uniform["line"] |= {"dash": "dot"}
+        traces.append(uniform)
+    layout = _layout(length, cursor)
+    layout["yaxis"] = {"title": {"text": "% of attention"}, "rangemode": "tozero"}
+    return {"data": traces, "layout": layout}
+
+
 def _layout(length: int, cursor: int | None) -> dict[str, Any]:
     at = 0 if cursor is None else cursor
     line = {"type": "line", "xref": "x", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1}

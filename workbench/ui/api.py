@@ -79,12 +79,12 @@ def _add_clip_routes(api: APIRouter, desk: Desk) -> None:
 
 
 def _add_scene_routes(api: APIRouter, desk: Desk) -> None:
-    @api.get("/scene")
+    @api.get("/scene.rrd")
     async def scene(request: Request, episode: str, checkpoint: str | None = None) -> Response:
         """The recording to open: everything that needs no prediction."""
         return await answer(request, lambda _: _rrd(*desk.scene_opening(episode, checkpoint)))
 
-    @api.get("/scene/step")
+    @api.get("/scene/step.rrd")
     async def scene_step(request: Request, episode: str, t: int, checkpoint: str) -> Response:
         """What one predicted time adds to that recording."""
         return await answer(request, lambda cancel: _rrd(*desk.scene_step(episode, checkpoint, t, cancel)))

@@ -82,6 +82,8 @@ SCRIPT_TEXT = {
     "baseline": "Baseline:",
     "layer": "layer",
     "of_attention": "of the action's attention",
+    "mass_flow": "Shares out what is on the FLOW tokens",
+    "mass_resampler": "Shares out what is on this image's latents",
     "path_flow": "through the flow decoder",
     "path_flow_long": "action → FLOW tokens → flow-decoder cross attention → points → pixels",
     "path_resampler": "through the resampler",

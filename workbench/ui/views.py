@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from model.errors import ConfigError
 
@@ -14,9 +15,9 @@ from ..catalog import CheckpointRow
 from ..charts.labels import HEADLINES, label_of
 from ..charts.panels import attention_overlay
 from ..charts.tables import attention_rows, point_rows, series_rows
-from ..charts.timeline import attention_timeline, error_timeline
+from ..charts.timeline import attention_share_timeline, attention_timeline, error_timeline
 from ..foresight import Foresight
-from ..scene.recording import picked_point
+from ..scene.picking import picked_point
 from ..session import Session, open_session, parse_link
 from .desk import Desk
 from .payload import Json, badges, plain, point_cells, quantity, sheet
@@ -64,36 +65,37 @@ def timeline_payload(desk: Desk, checkpoint_id: str, episode_id: str, drawn: str
     else:
         figure, rows = error_timeline(cached, names=[drawn], length=length), series_rows(cached, [drawn])
     steps = [foresight.step for foresight in cached]
-    return {"figure": plain(figure), "rows": [_cells(row) for row in rows], "steps": steps}
+    shares = attention_share_timeline(cached, length=length) if drawn == ATTENTION else None
+    return {"figure": plain(figure), "shares": plain(shares), "rows": [_cells(row) for row in rows], "steps": steps}
 
 
 def attention_payload(foresight: Foresight) -> Json:
     """Weights by layer, head and token group, and the two overlays with the path each of them shows."""
     attention = foresight.attention
-    through = [("static.flow", "static", attention.through_flow)]
-    through += [(f"{view}.resampler", view, weight) for view, weight in attention.through_resampler.items()]
-    panels = [
-        (key, view, attention_overlay(foresight.views[view].rgb, weight, _PEAK_SHARE / weight.size), weight.sum())
-        for key, view, weight in through
-        if view in foresight.views
+    # The flow map is normalised by its definition: what it shares out is the attention on the FLOW tokens.
+    through = [("flow", "static", attention.through_flow, float(attention.to_flow.mean()))]
+    through += [
+        ("resampler", view, weight, float(weight.sum())) for view, weight in attention.through_resampler.items()
     ]
     return {
         "t": foresight.step,
         "overlays": [
-            {
-                "key": key,
-                "view": view,
-                "mass": quantity(100 * mass, "%"),
-                "bar": panel.scale.bar_html() if panel.scale else "",
-                **sheet([panel]),
-            }
-            for key, view, panel, mass in panels
+            _overlay(path, view, foresight.views[view].rgb, weight) | {"mass": quantity(100 * mass, "%")}
+            for path, view, weight, mass in through
+            if view in foresight.views
         ],
         "to_flow": plain(attention.to_flow),
         "uniform": attention.uniform,
         "groups": list(attention.groups),
         "to_group": plain(attention.to_group.mean(axis=1)),
     }
+
+
+def _overlay(path: str, view: str, rgb: UInt8[np.ndarray, "h w 3"], weight: Float[np.ndarray, "h w"]) -> Json:
+    """One attention map over its image, in parts of the map's own mass, so that paths of different mass compare."""
+    mass = max(float(weight.sum()), 1e-12)
+    panel = attention_overlay(rgb, weight / mass, _PEAK_SHARE / weight.size)
+    return {"path": path, "view": view, "bar": panel.scale.bar_html() if panel.scale else "", **sheet([panel])}
 
 
 def pick_payload(foresight: Foresight, entity: str, instance: int) -> Json:

@@ -31,7 +31,7 @@ export function mountAttention(root) {
     if (clip !== state.clip) return;
     const sparse = over.steps.length < clip.steps.length;
     await drawPlot(root.querySelector(".fw-lift"), over.figure, { empty: text.timeline_empty, margin: { l: 92 } });
-    await drawPlot(root.querySelector(".fw-mass"), over.mass, { sparse, empty: text.timeline_empty, margin: { l: 92, r: 96 } });
+    await drawPlot(root.querySelector(".fw-mass"), over.shares, { sparse, empty: text.timeline_empty, margin: { l: 92, r: 96 } });
     for (const plot of root.querySelectorAll(".fw-plot")) moveCursor(plot, state.t);
   };
 
@@ -46,8 +46,7 @@ export function mountAttention(root) {
 
 async function fillOverlays(host, now) {
   const figures = await Promise.all(
-    now.overlays.map(async ({ key, view, mass, bar, panels, sheet, size }) => {
-      const path = key.endsWith(".flow") ? "flow" : "resampler";
+    now.overlays.map(async ({ path, view, mass, bar, sheet, size }) => {
       const figure = make("figure", "fw-panel");
       const image = new Image(size[1], size[0]);
       image.src = sheet;
@@ -57,8 +56,9 @@ async function fillOverlays(host, now) {
       scale.innerHTML = bar; // made and escaped by the server
       const picture = make("div", "fw-picture");
       picture.append(image);
-      const caption = make("figcaption", "", `${view}: ${text[`path_${path}`]}, ${mass} ${text.of_attention}`);
-      figure.append(caption, picture, make("p", "fw-hint", text[`path_${path}_long`]), scale);
+      const caption = make("figcaption", "", `${view}, ${text[`path_${path}`]}`);
+      const explained = make("p", "fw-hint", `${text[`path_${path}_long`]}. ${text[`mass_${path}`]}: ${mass} ${text.of_attention}.`);
+      figure.append(caption, picture, explained, scale);
       return figure;
     }),
   );

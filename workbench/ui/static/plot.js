@@ -25,18 +25,34 @@ export async function drawPlot(host, figure, { sparse = false, empty = "", margi
     const cursor = document.createElement("div");
     cursor.className = "fw-cursor";
     host.replaceChildren(canvas, cursor);
-    new ResizeObserver(() => { if (host.clientHeight) Plotly.Plots.resize(canvas).then(() => place(host)); }).observe(host);
+    const legend = document.createElement("div");
+    legend.className = "fw-legend";
+    host.prepend(legend);
+    new ResizeObserver(() => { if (canvas.clientHeight) Plotly.Plots.resize(canvas).then(() => place(host)); }).observe(host);
   }
   const style = getComputedStyle(host);
   const [ink, grid] = ["--body-text-color", "--border-color-primary"].map((name) => style.getPropertyValue(name).trim());
   const layout = structuredClone(figure.layout);
   Object.assign(layout, { autosize: true, font: { color: ink, family: "system-ui, sans-serif", size: 11 }, shapes: layout.shapes?.slice(1) });
-  layout.margin = { l: 52, r: 8, t: 22, b: 34, ...margin };
+  layout.margin = { l: 52, r: 8, t: 6, b: 34, ...margin };
   layout.hoverlabel = { bgcolor: style.getPropertyValue("--background-fill-primary").trim(), font: { color: ink } };
   for (const name of Object.keys(layout)) if (/^[xy]axis/.test(name)) Object.assign(layout[name], { gridcolor: grid, zerolinecolor: grid, linecolor: grid });
   if (sparse) for (const trace of figure.data) if (trace.type === "scatter") Object.assign(trace, { mode: "lines+markers", marker: { size: 4 } });
+  fillLegend(host, figure.data.filter((trace) => trace.name && trace.type === "scatter" && trace.showlegend !== false));
+  layout.showlegend = false;
   await Plotly.react(host.querySelector(".fw-canvas"), figure.data, layout, { displayModeBar: false, responsive: false });
   place(host);
+}
+
+// Wraps where Plotly's own legend would eat the plot.
+function fillLegend(host, traces) {
+  const entries = traces.map((trace) => {
+    const entry = document.createElement("span");
+    entry.style.setProperty("--fw-series", trace.line?.color);
+    entry.textContent = trace.name;
+    return entry;
+  });
+  host.querySelector(".fw-legend").replaceChildren(...entries);
 }
 
 const axis = (host) => host.querySelector(".fw-canvas")?._fullLayout?.xaxis ?? null;
@@ -50,7 +66,8 @@ function place(host) {
   const [x, cursor] = [axis(host), host.querySelector(".fw-cursor")];
   if (!x || !cursor) return;
   const { t, h } = host.querySelector(".fw-canvas")._fullLayout._size;
-  cursor.style.cssText = `left:${x._offset + x.d2p(Number(host.dataset.cursor))}px;top:${t}px;height:${h}px`;
+  const above = host.querySelector(".fw-canvas").offsetTop;
+  cursor.style.cssText = `left:${x._offset + x.d2p(Number(host.dataset.cursor))}px;top:${above + t}px;height:${h}px`;
 }
 
 // The control step under a place on the screen, null outside the plot.

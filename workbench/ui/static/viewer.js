@@ -1,7 +1,7 @@
 // The Rerun viewer: one recording at a time, one time with the page in both directions, clicks on tracks become rows.
 import { state, on, emit } from "./store.js";
 import { goTo } from "./visit.js";
-import { ask, askJson } from "./request.js";
+import { address, ask, askJson } from "./request.js";
 import text from "./text.js";
 
 const TIMELINE = "step";
@@ -13,7 +13,7 @@ export function mountScene(root, version) {
   const note = root.querySelector(".fw-wait");
   const scene = new Scene(host, note, version);
   // The panels come first: the viewer starts once a frame is on the screen.
-  on("frame", (frame) => { scene.start().then(() => scene.show(frame)).catch(() => { note.textContent = text.viewer_failed; }); });
+  on("frame", (frame) => { scene.start().then(() => scene.show(frame)).catch(() => { host.hidden = true; note.textContent = text.viewer_failed; }); });
 }
 
 class Scene {
@@ -63,23 +63,26 @@ class Scene {
   }
 
   async #open(clip) {
-    const answer = await ask("scene", { episode: clip.episode.id, checkpoint: clip.checkpoint?.id });
-    const bytes = new Uint8Array(await answer.arrayBuffer());
-    await this.viewer.close("all").catch(() => {});
+    const query = { episode: clip.episode.id, checkpoint: clip.checkpoint?.id };
     this.channel?.close();
+    this.channel = null;
+    this.clip = null; // what the viewer says from here on is about no clip of ours
+    await this.viewer.close("all").catch(() => {});
+    const { store_ids: stores } = await this.viewer.open(address("scene.rrd", query));
+    if (!stores.length) await ask("scene.rrd", query); // says what was wrong
+    this.recording = JSON.stringify(stores);
     this.channel = this.viewer.open_channel("foresight");
-    this.channel.send_rrd(bytes);
-    this.recording = answer.headers.get("X-Recording");
-    this.clip = clip;
     this.sent = new Set();
+    await this.#seek(state.t);
+    this.clip = clip;
     this.host.dataset.episode = clip.episode.id;
   }
 
   async #add(t, clip) {
     if (this.sent.has(t)) return;
-    const answer = await ask("scene/step", { episode: clip.episode.id, checkpoint: clip.checkpoint.id, t });
+    const answer = await ask("scene/step.rrd", { episode: clip.episode.id, checkpoint: clip.checkpoint.id, t });
     // The server has begun this recording anew: so do we.
-    if (answer.headers.get("X-Recording") !== this.recording) await this.#open(clip);
+    if (!this.recording.includes(answer.headers.get("X-Recording"))) await this.#open(clip);
     this.channel.send_rrd(new Uint8Array(await answer.arrayBuffer()));
     this.sent.add(t);
     this.host.dataset.predicted = t;
