@@ -22,7 +22,7 @@ def model_card(config: PolicyConfig, metadata: Mapping[str, Any]) -> str:
         "Policy with 3D foresight after arXiv 2502.10028, trained by this repository (`python -m trainer train`). "
         "It is a re-implementation, not the authors' weights.",
         _table("Facts", _facts(metadata)),
-        _table("Data", _flat(metadata.get("data", {}))),
+        _table("Data", ((key, value) for key, value in _flat(metadata.get("data", {})) if key != "episode_hashes")),
         _table("Training", _flat(metadata.get("training", {}))),
         _metrics(metadata.get("metrics")),
         "## Limits\n\n" + _INTENDED,

@@ -20,7 +20,7 @@ from .atomic import replace_file
 from .png import colour_depth, encode_png
 
 PROBES = "probes"
-MAX_EPISODES, STEPS_PER_EPISODE = 3, 2
+MAX_EPISODES, STEPS_PER_EPISODE = 2, 2
 POINTS = 256
 _log = logging.getLogger(__name__)
 

@@ -23,6 +23,8 @@ from .options import TrainOptions
 from .step import Precision
 
 RUN_CONFIG = "config.json"
+SHORT_HASH = 12
+"""Characters of a content hash by which metadata names a training episode."""
 _log = logging.getLogger(__name__)
 
 
@@ -78,6 +80,7 @@ def describe_data(episodes: Sequence[Episode]) -> dict[str, Any]:
         "tasks": tasks,
         "instructions": sorted({episode.info.instruction for episode in episodes}),
         "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        "episode_hashes": [name[:SHORT_HASH] for name in hashes],
         "action_mean": [round(float(value), 6) for value in mean],
     }
 

@@ -18,7 +18,9 @@ import tyro
 
 from model.config import PolicyConfig
 from model.policy import Policy
+from trainer.data.statistics import measure_statistics
 from trainer.data.windows import Sampling
+from trainer.episodes.cache import mapped
 from trainer.episodes.episode import Episode
 
 from .atomic import read_json
@@ -42,7 +44,6 @@ from .setup import (
     stored_policy,
 )
 from .signals import stop_on_signals
-from .statistics import measure_statistics
 from .step import Updater
 
 FINAL = "final"
@@ -67,7 +68,9 @@ def train(options: TrainOptions) -> int:
     data = describe_data(episodes)
     if stored is None:
         config = options.policy_config()
-        config = dataclasses.replace(config, stats=measure_statistics(episodes, config))
+        config = dataclasses.replace(
+            config, stats=measure_statistics([mapped(episode) for episode in episodes], config)
+        )
     else:
         config = stored_policy(stored, options.out)
         _warn_of_other_data(stored.get("data", {}), data)

@@ -14,6 +14,7 @@ Better = Literal["lower", "higher", "zero"]
 
 BASELINE = ".baseline"
 DATASET_MEAN = ".dataset_mean"
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,7 @@ def metric_of(name: str) -> Metric:
 def skill(name: str, value: float, baseline: float) -> float:
     """Share of the baseline's error that is gone: 1 = perfect, 0 = no better than the baseline, < 0 = worse.
 
-    PSNR counts by its squared error. NaN for a signed bias, and when the baseline is already perfect.
+    PSNR counts by its squared error. NaN for a signed bias, and when the baseline is perfect but for rounding.
     """
     metric = metric_of(name)
     if metric.better == "zero":
@@ -146,4 +147,4 @@ def skill(name: str, value: float, baseline: float) -> float:
     if metric.unit == "dB":
         return 1.0 - 10.0 ** ((baseline - value) / 10.0)
     error, reference = abs(value - metric.perfect), abs(baseline - metric.perfect)
-    return 1.0 - error / reference if reference > 0 else math.nan
+    return 1.0 - error / reference if reference > _ROUNDING else math.nan
