@@ -62,6 +62,14 @@ def render_scene(K: np.ndarray, T_world_camera: np.ndarray, T_world_box: np.ndar
     return Rendered(np.uint8(np.rint(255 * colour)), depth, is_box.astype(np.uint8))
 
 
+def scene_depth(uv: np.ndarray, K: np.ndarray, T_world_camera: np.ndarray, T_world_box: np.ndarray) -> np.ndarray:
+    """Exact depth (p,) along the rays through any pixel positions (p, 2): what a perfect depth image would say."""
+    rays = np.stack([(uv[:, 0] - K[0, 2]) / K[0, 0], (uv[:, 1] - K[1, 2]) / K[1, 1], np.ones(len(uv))], -1)
+    table, _ = _hit_table(rays, T_world_camera)
+    box, _ = _hit_box(rays, np.linalg.inv(T_world_box) @ T_world_camera)
+    return np.minimum(table, box)
+
+
 def _hit_table(rays: np.ndarray, T: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     direction = rays @ T[:3, :3].T
     with np.errstate(divide="ignore"):
@@ -199,7 +207,7 @@ def make_foresight(
     uv = np.floor(rng.uniform((0, 0), (width, height), (points, 2))) + 0.5
     steps = step + flow_stride * np.arange(4)
     tracks = episode.tracks("static", step, uv, steps)
-    reach = np.linalg.norm(tracks.uvz - tracks.uvz[:, :1], axis=-1)
+    reach = np.linalg.norm((tracks.uvz - tracks.uvz[:, :1])[..., :2], axis=-1)  # pixels
     drift = np.array([0.0, 0.0, too_far]) * np.arange(4)[None, :, None]
     weight = rng.dirichlet(np.ones(points))
     spread = rng.dirichlet(np.ones(height * width)).reshape(height, width)

@@ -197,7 +197,7 @@ def test_a_stream_that_inflates_too_much_is_refused(folders: dict[Encoding, Path
     import zlib
 
     path = folders["compressed"] / "static_rgb.delta.safetensors"
-    save_file({"000000": np.frombuffer(zlib.compress(bytes(200 << 20)), np.uint8)}, path)
+    save_file({"000000": np.frombuffer(zlib.compress(bytes(8 << 20)), np.uint8)}, path)
     sign(folders["compressed"])
     with pytest.raises(EpisodeError, match=r"static_rgb.*chunk 0"):
         read_all(folders["compressed"])
@@ -208,7 +208,7 @@ def test_an_image_of_another_size_is_refused(folders: dict[Encoding, Path]) -> N
 
     path = folders["compressed"] / "wrist_rgb.jpeg.safetensors"
     blobs = load_file(path)
-    blobs["000003"] = np.frombuffer(encode_jpeg(np.zeros((4000, 4000, 3), np.uint8)), np.uint8)
+    blobs["000003"] = np.frombuffer(encode_jpeg(np.zeros((500, 4000, 3), np.uint8)), np.uint8)
     save_file(blobs, path)
     sign(folders["compressed"])
     with pytest.raises(EpisodeError, match=r"wrist_rgb.*frame 3"):
