@@ -26,6 +26,7 @@ def attention_mask(layout: TokenLayout, rules: TokenConfig) -> Bool[Tensor, "n n
     """
     roles = [group.role for group in layout.tokens]
     names = [group.name for group in layout.tokens]
+    group = torch.tensor([names.index(name) for name in names])
     frame, position = layout.frames, torch.arange(layout.length)
 
     def column(role: Role) -> Bool[Tensor, " n"]:
@@ -34,7 +35,7 @@ def attention_mask(layout: TokenLayout, rules: TokenConfig) -> Bool[Tensor, "n n
     same_frame = frame[:, None] == frame[None, :]
     earlier_frame = frame[None, :] < frame[:, None]
     not_after = position[None, :] <= position[:, None]
-    same_group = torch.tensor([[a == b for b in names] for a in names])
+    same_group = group[:, None] == group[None, :]
     is_goal, is_input = column(Role.GOAL), column(Role.INPUT)
     is_flow, is_future, is_action = column(Role.FLOW), column(Role.FUTURE), column(Role.ACTION)
 
