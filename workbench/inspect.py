@@ -1,8 +1,136 @@
-"""`python -m workbench inspect EPISODE`: predict a whole episode and write numbers, a recording and a report."""
+"""`python -m workbench inspect EPISODE`: predict a whole episode and write numbers, a recording and a report.
+
+The output folder appears complete or not at all: predictions.safetensors and .json, metrics.json, numbers.csv,
+episode.rrd, report.html, and a manifest with their hashes.
+"""
 
 from __future__ import annotations
+
+import json
+import logging
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from model.errors import ConfigError
+from trainer.episodes.episode import Episode
+from trainer.episodes.open import open_episode
+
+from .foresight import Foresight
+from .predict import Predictor
+
+_log = logging.getLogger(__name__)
+BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "checkpoints" / "compact"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Predict every step of an episode that has an image, and write everything the page shows.
+
+    Attributes:
+        episode: Episode folder, or PATH#INDEX.
+        checkpoint: Checkpoint folder.
+        out: Folder to write; it must not exist.
+        stride: Predict every n-th of the steps that have an image.
+        overwrite: Replace an earlier inspection in `out`.
+    """
+
+    episode: Annotated[str, tyro.conf.Positional]
+    out: Path
+    checkpoint: Path = BUNDLED
+    stride: int = 1
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.stride < 1:
+            raise ConfigError(f"--stride must be at least 1, got {self.stride}")
 
 
 def main(argv: list[str]) -> int:
     """Runs the command; see `--help`."""
-    raise NotImplementedError
+    options = tyro.cli(Options, args=argv, prog="python -m workbench inspect")
+    inspect_episode(options)
+    return 0
+
+
+def inspect_episode(options: Options) -> None:
+    """Predicts and writes.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be used.
+        EpisodeError: The episode cannot be used.
+        ConfigError: `out` is in the way or cannot be written.
+    """
+    from trainer.loop.atomic import publish_folder
+
+    started = time.monotonic()
+    _check_out(options)
+    episode = open_episode(options.episode)
+    predictor = Predictor(options.checkpoint)
+    steps = [int(step) for step in episode.frame_steps[:: options.stride]]
+    foresights = list(predictor.foresee_range(episode, steps, progress=_progress))
+    try:
+        previous = _set_aside(options.out)
+        publish_folder(
+            options.out, lambda folder: _fill(folder, episode, predictor, foresights), format="inspection", version=1
+        )
+        if previous is not None:
+            shutil.rmtree(previous)
+    except OSError as error:
+        raise ConfigError(f"--out {options.out}: cannot be written ({error.strerror or error})") from error
+    _log.info("%s: %d steps in %.1f s", options.out, len(steps), time.monotonic() - started)
+
+
+def _fill(folder: Path, episode: Episode, predictor: Predictor, foresights: Sequence[Foresight]) -> None:
+    """Writes every file into a folder that nobody sees yet."""
+    from .charts.panels import clip_scales
+    from .export.numbers import metrics_json, numbers_csv, provenance, summary_rows
+    from .export.predictions import predictions_bytes, predictions_json
+    from .export.report import report_html
+    from .scene.recording import write_rrd
+
+    facts = provenance(episode, predictor.summary())
+    rows = summary_rows(foresights)
+    scales = clip_scales(episode, fallback=predictor.depth_limits())
+    (folder / "predictions.safetensors").write_bytes(predictions_bytes(foresights))
+    (folder / "predictions.json").write_text(predictions_json(facts, foresights), encoding="utf-8")
+    (folder / "metrics.json").write_text(metrics_json(facts, rows, foresights), encoding="utf-8")
+    (folder / "numbers.csv").write_text(numbers_csv(foresights), encoding="utf-8")
+    (folder / "report.html").write_text(report_html(episode, foresights, rows, scales, facts), encoding="utf-8")
+    write_rrd(folder / "episode.rrd", episode, foresights)
+
+
+def _check_out(options: Options) -> None:
+    """Fails before any work is done; only a folder that this command wrote is ever replaced."""
+    if not options.out.exists():
+        return
+    if not options.overwrite:
+        raise ConfigError(f"--out {options.out}: exists already; choose another folder or add --overwrite")
+    try:
+        written = json.loads((options.out / MANIFEST).read_bytes()).get("format") == "inspection"
+    except (OSError, ValueError, AttributeError):
+        written = False
+    if not written:
+        raise ConfigError(f"--out {options.out}: was not written by this command, so it is not overwritten")
+
+
+def _set_aside(out: Path) -> Path | None:
+    """Moves an earlier inspection away until the new one is in place."""
+    if not out.exists():
+        return None
+    previous = out.with_name(f"{out.name}.previous")
+    shutil.rmtree(previous, ignore_errors=True)
+    return out.rename(previous)
+
+
+def _progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\rpredicting {done}/{total}" + "\n" * (done == total))
+        sys.stderr.flush()

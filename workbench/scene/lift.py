@@ -10,17 +10,9 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Integer, UInt8
+from jaxtyping import Float, UInt8
 
 from trainer.metrics.flow import unproject
-
-from ..charts.colours import lookup_table
-from ..foresight import FlowForesight
-
-STILL_GREY = (150, 155, 162)
-MOTION_SHOWN_M = 0.005
-"""A track that is predicted to move by more than this gets a line even where the truth says it rests (or is silent)."""
-_FADE = 0.55
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +20,7 @@ class Cloud:
     """Coloured points in the world.
 
     Attributes:
-        radius: Half the distance between neighbouring pixels at the cloud's median depth, metres.
+        radius: Six tenths of the distance between neighbouring pixels at the cloud's median depth, metres.
         valid: How many pixels of the image have a depth; `len(points)` of them are shown.
     """
 
@@ -57,7 +49,7 @@ def lift_image(
     return Cloud(
         points=to_world(unproject(uvz, K), T_world_camera),
         colours=rgb[rows[good], columns[good]],
-        radius=0.5 * stride * middle / float(K[0, 0]),
+        radius=0.6 * stride * middle / float(K[0, 0]),
         valid=int((np.isfinite(depth) & (depth > 0)).sum()),
     )
 
@@ -73,23 +65,3 @@ def lift_tracks(
     """Tracks in pixels and depth of the camera at each step to world points, metres."""
     points = unproject(uvz, K)
     return np.stack([to_world(points[:, step], T) for step, T in enumerate(T_world_camera)], axis=1)
-
-
-def shown_tracks(flow: FlowForesight, K: Float[np.ndarray, "3 3"]) -> Integer[np.ndarray, " q"]:
-    """The points that get a line: those that move in truth and those that the policy moves. Increasing indices."""
-    predicted = unproject(flow.uvz, K)
-    reach = np.linalg.norm(predicted - predicted[:, :1], axis=-1).max(axis=1)
-    return np.flatnonzero(flow.moving | (reach > MOTION_SHOWN_M))
-
-
-def track_colours(flow: FlowForesight) -> UInt8[np.ndarray, "p 3"]:
-    """One colour for each point by its row in the image: the same for prediction and truth, and over flow steps."""
-    rows = flow.uvz[:, 0, 1]
-    span = max(float(np.ptp(rows)), 1e-6) if rows.size else 1.0
-    position = (rows - rows.min(initial=np.inf)) / span if rows.size else rows
-    return lookup_table("plasma")[np.round(230 * position).astype(np.intp)]
-
-
-def faded(colours: UInt8[np.ndarray, "p 3"]) -> UInt8[np.ndarray, "p 3"]:
-    """The faded twin of a colour, for the truth: neutral on a light and on a dark ground."""
-    return np.round((1 - _FADE) * colours + _FADE * np.array(STILL_GREY)).astype(np.uint8)

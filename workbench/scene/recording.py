@@ -16,14 +16,16 @@ from typing import TypeVar
 
 import numpy as np
 import rerun as rr
-from jaxtyping import Float, Integer
+from jaxtyping import Float
 
 from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
 
+from ..charts.track_style import STILL_GREY, faded, shown_tracks, track_colours
 from ..foresight import Foresight, ViewForesight
 from .blueprint import scene_blueprint
-from .lift import STILL_GREY, Cloud, faded, lift_image, lift_tracks, shown_tracks, track_colours
+from .lift import Cloud, lift_image, lift_tracks
+from .picking import FLOW_VIEW, POINTS, PREDICTED, TRUE
 
 APPLICATION_ID = "foresight-workbench"
 TIMELINE = "step"
@@ -32,12 +34,7 @@ CLOUD_POINTS = 16384
 FUTURE_POINTS = 4096
 """The same for the predicted future, which is sent with every predicted step."""
 
-POINTS = "/world/flow/points"
-PREDICTED = "/world/flow/predicted"
-TRUE = "/world/flow/true"
-
 _JPEG_QUALITY = 80
-_FLOW_VIEW: View = "static"
 Value = TypeVar("Value")
 
 
@@ -105,34 +102,41 @@ class EpisodeScene:
 
     def _log_clip(self, stream: rr.RecordingStream, *, with_images: bool) -> None:
         """Logs the truth of the whole clip, and the layout with its eye on the middle of the first cloud."""
+        path = self.episode.state[:, :3].astype(np.float32)
+        # First of all, so that a viewer that is still loading is laid out, paused, and looks the right way.
+        self._send_blueprint(stream, middle=path.mean(axis=0), with_images=with_images)
         stream.log("/world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
         stream.log("/about", rr.TextDocument(self._about(), media_type="text/markdown"), static=True)
         for view in self._views:
             self._log_camera(stream, view)
-        path = self.episode.state[:, :3].astype(np.float32)
         stream.log("/world/tool/path", rr.LineStrips3D([path], colors=[STILL_GREY], radii=0.0015), static=True)
-        target: Float[np.ndarray, " 3"] = path.mean(axis=0)
-        for i, step in enumerate(int(step) for step in self.episode.frame_steps):
+        for step in (int(step) for step in self.episode.frame_steps):
             stream.set_time(TIMELINE, sequence=step)
             stream.log("/world/tool/now", rr.Points3D([path[step]], colors=[(230, 60, 60)], radii=0.008))
             images = {view: self.episode.rgb(view, step) for view in self._views}
             for view, image in images.items():
                 stream.log(f"/world/{view}/rgb", rr.Image(image).compress(jpeg_quality=_JPEG_QUALITY))
-            cloud = self._true_cloud(images[_FLOW_VIEW], step)
+            cloud = self._true_cloud(images[FLOW_VIEW], step)
             if cloud is not None:
                 _log_cloud(stream, "/world/cloud/true", cloud)
-                if i == 0 and len(cloud.points):
-                    target = np.median(cloud.points, axis=0)
-        poses = self._poses.get(_FLOW_VIEW)
+
+    def _send_blueprint(
+        self, stream: rr.RecordingStream, *, middle: Float[np.ndarray, " 3"], with_images: bool
+    ) -> None:
+        """Sends the layout, with its eye on the middle of the first cloud, else on `middle` (metres in the world)."""
+        first = int(self.episode.frame_steps[0])
+        cloud = self._true_cloud(self.episode.rgb(FLOW_VIEW, first), first)
+        target = middle if cloud is None or not len(cloud.points) else np.median(cloud.points, axis=0)
+        poses = self._poses.get(FLOW_VIEW)
         camera = None if poses is None else poses[0]
         blueprint = scene_blueprint(camera=camera, target=target, timeline=TIMELINE, with_images=with_images)
         stream.send_blueprint(blueprint, make_active=True, make_default=True)
 
     def _true_cloud(self, image: np.ndarray, step: int) -> Cloud | None:
-        poses = self._poses.get(_FLOW_VIEW)
+        poses = self._poses.get(FLOW_VIEW)
         if poses is None or self.episode.info.depth_origin is None:
             return None
-        depth, K = self.episode.depth(_FLOW_VIEW, step), self.episode.intrinsics(_FLOW_VIEW)
+        depth, K = self.episode.depth(FLOW_VIEW, step), self.episode.intrinsics(FLOW_VIEW)
         return lift_image(image, depth, K, poses[step], limit=CLOUD_POINTS)
 
     def _log_camera(self, stream: rr.RecordingStream, view: View) -> None:
@@ -159,7 +163,7 @@ class EpisodeScene:
 
     def _log_foresight(self, stream: rr.RecordingStream, foresight: Foresight) -> None:
         stream.set_time(TIMELINE, sequence=foresight.step)
-        seen = foresight.views[_FLOW_VIEW]
+        seen = foresight.views[FLOW_VIEW]
         if seen.K is None or seen.T_world_camera is None:
             return
         self._log_tracks(stream, foresight, seen.K)
@@ -169,13 +173,13 @@ class EpisodeScene:
         _log_cloud(stream, "/world/cloud/future_predicted", self._future_cloud(seen, foresight.future_step, seen.K))
 
     def _future_cloud(self, seen: ViewForesight, step: int, K: Float[np.ndarray, "3 3"]) -> Cloud:
-        poses = self._poses[_FLOW_VIEW]
+        poses = self._poses[FLOW_VIEW]
         pose = poses[min(step, len(poses) - 1)]
         return lift_image(seen.future_rgb, seen.future_depth, K, pose, limit=FUTURE_POINTS)
 
     def _log_tracks(self, stream: rr.RecordingStream, foresight: Foresight, K: Float[np.ndarray, "3 3"]) -> None:
         flow = foresight.flow
-        poses = self._poses[_FLOW_VIEW]
+        poses = self._poses[FLOW_VIEW]
         poses = poses[np.minimum(flow.steps, len(poses) - 1)]
         tracks = lift_tracks(flow.uvz, K, poses)
         shown, colours = shown_tracks(flow, K), track_colours(flow)
@@ -202,40 +206,18 @@ class EpisodeScene:
         )
 
 
-def picked_point(foresight: Foresight, entity_path: str, instance_id: int) -> int | None:
-    """The row (index into the point axis) of a click in the viewer, None for a click on anything but a track.
-
-    Args:
-        foresight: The prediction at the viewer's time.
-        entity_path: `entity_path` of the viewer's selection event.
-        instance_id: `instance_id` of the same event.
-    """
-    if entity_path == POINTS:
-        rows = np.arange(len(foresight.flow.moving))
-    elif entity_path in (PREDICTED, TRUE):
-        rows = _lines(foresight)
-    else:
-        return None
-    return int(rows[instance_id]) if 0 <= instance_id < len(rows) else None
-
-
-def shown_counts(foresight: Foresight) -> tuple[int, int]:
-    """How many tracks have a line in 3D, and of how many: "showing N of M tracks"."""
-    return len(_lines(foresight)), len(foresight.flow.moving)
-
-
 def write_rrd(path: Path, episode: Episode, foresights: Sequence[Foresight]) -> None:
     """The whole episode with its predictions as one file (not atomic: the caller writes into a folder of its own)."""
     path.write_bytes(EpisodeScene(episode).whole(foresights))
 
 
-def _lines(foresight: Foresight) -> Integer[np.ndarray, " q"]:
-    seen = foresight.views[_FLOW_VIEW]
-    return np.arange(0) if seen.K is None else shown_tracks(foresight.flow, seen.K)
-
-
 def _log_cloud(stream: rr.RecordingStream, entity: str, cloud: Cloud) -> None:
-    stream.log(entity, rr.Points3D(cloud.points, colors=cloud.colours, radii=cloud.radius))
+    stream.log(
+        entity,
+        rr.Points3D(
+            cloud.points, colors=cloud.colours, radii=cloud.radius, point_shading=rr.components.PointShading.Flat
+        ),
+    )
 
 
 def _absent_as_none(read: Callable[[], Value]) -> Value | None:

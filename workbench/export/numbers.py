@@ -1,0 +1,119 @@
+"""The numbers of a whole episode as JSON and as a table that spreadsheets read."""
+
+from __future__ import annotations
+
+import csv
+import importlib.metadata
+import io
+import json
+import math
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from trainer.episodes.episode import Episode
+from trainer.metrics.catalog import BASELINE, metric_of, skill
+
+from ..charts.labels import label_of, model_names
+from ..charts.tables import series_rows
+from ..foresight import Foresight
+from ..predict import CheckpointSummary
+
+FORMAT = "foresight-workbench inspection 1"
+_PACKAGES = ("torch", "numpy", "rerun-sdk", "matplotlib", "safetensors")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SummaryRow:
+    """A metric over the steps of one episode.
+
+    Attributes:
+        value: Mean over the steps that have a value; `baseline` likewise, `skill` from the two means.
+        n: How many steps those are. Steps of one episode are not independent: no interval is given.
+    """
+
+    name: str
+    label: str
+    unit: str
+    value: float
+    baseline: float | None
+    skill: float | None
+    n: int
+    definition: str
+    baseline_definition: str
+
+
+def summary_rows(foresights: Sequence[Foresight]) -> list[SummaryRow]:
+    """Every metric that at least one step has."""
+    names = list(dict.fromkeys(name for foresight in foresights for name in model_names(foresight.metrics)))
+    rows: list[SummaryRow] = []
+    for name in names:
+        pairs = np.array(
+            [(f.metrics.get(name, math.nan), f.metrics.get(name + BASELINE, math.nan)) for f in foresights]
+        )
+        values = pairs[np.isfinite(pairs).all(axis=1)]
+        if not len(values):
+            continue
+        value, baseline = (float(mean) for mean in values.mean(axis=0))
+        metric = metric_of(name)
+        rows.append(
+            SummaryRow(
+                name=name,
+                label=label_of(name),
+                unit=metric.unit,
+                value=value,
+                baseline=baseline,
+                skill=_finite(skill(name, value, baseline)),
+                n=len(values),
+                definition=metric.definition,
+                baseline_definition=metric.baseline,
+            )
+        )
+    return rows
+
+
+def provenance(episode: Episode, checkpoint: CheckpointSummary) -> dict[str, Any]:
+    """Which episode, which weights, which programs: everything that the numbers depend on."""
+    return {
+        "format": FORMAT,
+        "episode": {"name": episode.name.rpartition("/")[2], "sha256": episode.content_hash, **asdict(episode.info)},
+        "checkpoint": {
+            "name": checkpoint.name,
+            "preset": checkpoint.preset,
+            "weights": checkpoint.weights,
+            "sha256": checkpoint.content_hash,
+        },
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def metrics_json(facts: dict[str, Any], rows: Sequence[SummaryRow], foresights: Sequence[Foresight]) -> str:
+    """Provenance, the summary and the numbers of every step; a figure without a value at a step is null."""
+    steps = [
+        {"step": f.step, "metrics": {name: _finite(value) for name, value in f.metrics.items()}} for f in foresights
+    ]
+    return json.dumps({**facts, "summary": [asdict(row) for row in rows], "steps": steps}, indent=1, allow_nan=False)
+
+
+def numbers_csv(foresights: Sequence[Foresight]) -> str:
+    """One line a step: every metric and its baseline."""
+    names = list(dict.fromkeys(name for foresight in foresights for name in model_names(foresight.metrics)))
+    table = series_rows(foresights, names)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["step", *(key for name in names for key in (name, name + BASELINE))])
+    for row in table:
+        writer.writerow([int(row["step"]), *(_cell(value) for key, value in row.items() if key != "step")])
+    return buffer.getvalue()
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
