@@ -16,7 +16,7 @@ from trainer.episodes.packed import PackedEpisode, save_packed
 
 pytestmark = pytest.mark.chaos
 ROOT = Path(__file__).parents[2]
-KILLS = 40
+KILLS = 30
 # One interpreter, many writers: a fork starts saving at once, so that the kill hits the saving and not the imports.
 KILLER = """
 import os, signal, sys, time
@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from tests.factories import make_recording
 from trainer.episodes.packed import save_packed
-recording = make_recording(length=60, size=(64, 64))
+recording = make_recording(length=30, size=(32, 32))
 started = time.perf_counter()
 save_packed(recording, Path(sys.argv[1]) / "first")
 lasts = time.perf_counter() - started
