@@ -7,6 +7,7 @@ import os
 import socket
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from model.errors import CheckpointError, ConfigError, EpisodeError
@@ -79,7 +80,7 @@ def _open_catalog(options: AppOptions) -> Catalog:
     return catalog
 
 
-def _make_app(options: AppOptions, catalog: Catalog) -> object:
+def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[None]]:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: it phones home from its import on
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="foresight-workbench-")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import gradio as gr
-from gradio.themes import Color, sizes
+from gradio.themes import Base, Color, sizes
 
 _ACCENT = Color(
     c50="#eef4ff", c100="#dbe7ff", c200="#bcd2ff", c300="#8fb4ff", c400="#6ea0ff", c500="#2f6feb",
@@ -13,9 +12,9 @@ _FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Liberation Sans",
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "DejaVu Sans Mono", "monospace")
 
 
-def make_theme() -> gr.themes.Base:
+def make_theme() -> Base:
     """The theme of the whole page, light and dark."""
-    return gr.themes.Base(
+    return Base(
         primary_hue=_ACCENT,
         secondary_hue=_ACCENT,
         neutral_hue="gray",

@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 import numpy as np
+from gradio.components import Component
 
 from model.errors import WorkbenchError
 
@@ -62,7 +63,7 @@ def add_train_tab(desk: TrainingDesk, tabs: gr.Tabs, tab: gr.Tab, others: list[g
     _wire_watch(desk, widgets, tab, others)
 
 
-def _add_start_form(desk: TrainingDesk) -> tuple[gr.Button, list[gr.components.Component]]:
+def _add_start_form(desk: TrainingDesk) -> tuple[gr.Button, list[Component]]:
     choices = desk.data_choices()
     preset = gr.Dropdown(choices=list(PRESETS), value=PRESETS[-1], label=WORDS["preset"])
     data = gr.Dropdown(choices=choices, value=choices[0][1] if choices else None, label=WORDS["data"])
@@ -73,7 +74,7 @@ def _add_start_form(desk: TrainingDesk) -> tuple[gr.Button, list[gr.components.C
     return start, [preset, data, hours, batch]
 
 
-def _wire_start(desk: TrainingDesk, widgets: _Widgets, start: gr.Button, inputs: list[gr.components.Component]) -> None:
+def _wire_start(desk: TrainingDesk, widgets: _Widgets, start: gr.Button, inputs: list[Component]) -> None:
     @_readable
     def begin(preset: str, data: int | None, hours: float, batch: int) -> Any:
         name = fresh_name(preset)

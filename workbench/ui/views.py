@@ -80,7 +80,7 @@ def attention_payload(foresight: Foresight) -> Json:
     return {
         "t": foresight.step,
         "overlays": [
-            _overlay(path, view, foresight.views[view].rgb, weight) | {"mass": quantity(100 * mass, "%")}
+            _overlay(path, view, foresight.views[view].rgb, weight, mass)
             for path, view, weight, mass in through
             if view in foresight.views
         ],
@@ -91,11 +91,14 @@ def attention_payload(foresight: Foresight) -> Json:
     }
 
 
-def _overlay(path: str, view: str, rgb: UInt8[np.ndarray, "h w 3"], weight: Float[np.ndarray, "h w"]) -> Json:
-    """One attention map over its image, in parts of the map's own mass, so that paths of different mass compare."""
-    mass = max(float(weight.sum()), 1e-12)
-    panel = attention_overlay(rgb, weight / mass, _PEAK_SHARE / weight.size)
-    return {"path": path, "view": view, "bar": panel.scale.bar_html() if panel.scale else "", **sheet([panel])}
+def _overlay(
+    path: str, view: str, rgb: UInt8[np.ndarray, "h w 3"], weight: Float[np.ndarray, "h w"], mass: float
+) -> Json:
+    """One attention map over its image, scaled so that it adds up to `mass`, the share of attention it stands for."""
+    shared_out = weight * (mass / max(float(weight.sum()), 1e-12))
+    panel = attention_overlay(rgb, shared_out, _PEAK_SHARE * mass / weight.size)
+    bar = panel.scale.bar_html() if panel.scale else ""
+    return {"path": path, "view": view, "mass": quantity(100 * mass, "%"), "bar": bar, **sheet([panel])}
 
 
 def pick_payload(foresight: Foresight, entity: str, instance: int) -> Json:

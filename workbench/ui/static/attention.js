@@ -29,9 +29,9 @@ export function mountAttention(root) {
     }
     const over = await askJson("timeline", { ...query, drawn: "attention" });
     if (clip !== state.clip) return;
-    const sparse = over.steps.length < clip.steps.length;
-    await drawPlot(root.querySelector(".fw-lift"), over.figure, { empty: text.timeline_empty, margin: { l: 92 } });
-    await drawPlot(root.querySelector(".fw-mass"), over.shares, { sparse, empty: text.timeline_empty, margin: { l: 92, r: 96 } });
+    const options = { steps: clip.steps, empty: text.timeline_empty };
+    await drawPlot(root.querySelector(".fw-lift"), over.figure, { ...options, margin: { l: 92 } });
+    await drawPlot(root.querySelector(".fw-mass"), over.shares, { ...options, margin: { l: 92, r: 96 } });
     for (const plot of root.querySelectorAll(".fw-plot")) moveCursor(plot, state.t);
   };
 

@@ -29,7 +29,7 @@ export function mountPanels(root) {
     }
     const bars = state.clip.bars[view]; // made and escaped by the server
     cells.get("bars").innerHTML = bars ? bars.depth + bars.error : "";
-    cells.get("bars").append(make("p", "fw-hint", `${text.range_from} ${state.clip.range_from}`));
+    cells.get("bars").title = `${text.range_from} ${state.clip.range_from}`;
   });
   on("frame", (frame) => {
     const byName = new Map(frame.panels.map((panel) => [panel.key.slice(frame.view.length + 1), panel]));

@@ -13,7 +13,7 @@ function plotly() {
   return loading;
 }
 
-export async function drawPlot(host, figure, { sparse = false, empty = "", margin = {} } = {}) {
+export async function drawPlot(host, figure, { steps, empty = "", margin = {} }) {
   if (!figure.data.length || !figure.data.some((trace) => trace.x?.length)) {
     host.textContent = empty;
     return;
@@ -37,11 +37,20 @@ export async function drawPlot(host, figure, { sparse = false, empty = "", margi
   layout.margin = { l: 52, r: 8, t: 6, b: 34, ...margin };
   layout.hoverlabel = { bgcolor: style.getPropertyValue("--background-fill-primary").trim(), font: { color: ink } };
   for (const name of Object.keys(layout)) if (/^[xy]axis/.test(name)) Object.assign(layout[name], { gridcolor: grid, zerolinecolor: grid, linecolor: grid });
-  if (sparse) for (const trace of figure.data) if (trace.type === "scatter") Object.assign(trace, { mode: "lines+markers", marker: { size: 4 } });
+  for (const trace of figure.data) spread(trace, steps);
   fillLegend(host, figure.data.filter((trace) => trace.name && trace.type === "scatter" && trace.showlegend !== false));
   layout.showlegend = false;
   await Plotly.react(host.querySelector(".fw-canvas"), figure.data, layout, { displayModeBar: false, responsive: false });
   place(host);
+}
+
+// Gives every step of the clip a place: a time nobody has predicted yet is a gap, not a line or a wide cell.
+function spread(trace, steps) {
+  const at = new Map(trace.x.map((step, index) => [step, index]));
+  const placed = (values) => steps.map((step) => (at.has(step) ? values[at.get(step)] : null));
+  if (trace.type === "heatmap") trace.z = trace.z.map(placed);
+  else Object.assign(trace, { y: placed(trace.y), mode: at.size < steps.length ? "lines+markers" : "lines", marker: { size: 4 } });
+  trace.x = steps;
 }
 
 // Wraps where Plotly's own legend would eat the plot.

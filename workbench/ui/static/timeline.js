@@ -112,7 +112,7 @@ function mountPlot(root) {
     plot.hidden = asTable.checked;
     table.hidden = !asTable.checked;
     if (asTable.checked) fillSeries(table.querySelector("table"), rows);
-    else await drawPlot(plot, figure, { sparse: rows.length < clip.steps.length, empty: text.timeline_empty });
+    else await drawPlot(plot, figure, { steps: clip.steps, empty: text.timeline_empty });
     moveCursor(plot, state.t);
   };
   const drawSoon = (delay) => {

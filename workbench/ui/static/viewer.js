@@ -6,6 +6,7 @@ import text from "./text.js";
 
 const TIMELINE = "step";
 const REST = 120; // ms a time from the viewer must stand still before the page follows
+const SETTLE_TRIES = 200;
 const OWN = 500; // ms after a seek of ours in which the viewer's echo is ignored
 
 export function mountScene(root, version) {
@@ -73,7 +74,7 @@ class Scene {
     this.recording = JSON.stringify(stores);
     this.channel = this.viewer.open_channel("foresight");
     this.sent = new Set();
-    await this.#seek(state.t);
+    await this.#settle();
     this.clip = clip;
     this.host.dataset.episode = clip.episode.id;
   }
@@ -91,9 +92,19 @@ class Scene {
   async #seek(t) {
     this.soughtAt = performance.now();
     this.sought = t;
-    await this.viewer.set_time({ timeline: TIMELINE, sequence: t, play_state: "paused" }).catch(() => {});
+    await this.viewer.set_time({ timeline: TIMELINE, sequence: t, play_state: "paused" });
     this.soughtAt = performance.now();
     this.host.dataset.t = t;
+  }
+
+  // A recording that is still loading has no timeline yet, and starts at a time of its own.
+  async #settle() {
+    for (let tries = 0; tries < SETTLE_TRIES; tries++) {
+      const done = await this.#seek(state.t).then(() => true, () => false);
+      const { current_time: now } = done ? ((await this.viewer.get_state()).recordings.at(-1) ?? {}) : {};
+      if (now && Number(now.time) === this.sought) return;
+      await new Promise((resolve) => setTimeout(resolve, REST));
+    }
   }
 
   // Called by the viewer, which must not be called back from here.
