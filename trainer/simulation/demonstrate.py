@@ -42,7 +42,7 @@ def demonstrate(environment: Environment, initial_state: int, seed: int) -> Demo
         actions.append(action)
         environment.step(action)
 
-    for action in follow(scene, expert_for(environment, seed)):
+    for action in follow(scene, expert_for(environment, initial_state, seed)):
         apply(action)
         if len(actions) >= MAX_STEPS - REST_STEPS:
             break

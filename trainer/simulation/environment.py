@@ -96,6 +96,24 @@ class Environment:
         owner = max((thing for thing in things if name.startswith(thing)), key=len)
         return things[owner].root_body
 
+    def bodies(self) -> list[str]:
+        """The MuJoCo bodies of all objects and fixtures."""
+        return [
+            thing.root_body for things in (self._env.objects_dict, self._env.fixtures_dict) for thing in things.values()
+        ]
+
+    def joint_of(self, region: str) -> str:
+        """The joint that opens and shuts a region which the goal names.
+
+        Raises:
+            ConfigError: The region does not open by one joint.
+        """
+        site = self._env.object_sites_dict.get(region)
+        joints = [] if site is None else list(site.joints or [])
+        if len(joints) != 1:
+            raise ConfigError(f"{self.task.label}: '{region}' does not open by one joint")
+        return joints[0]
+
     def succeeded(self) -> bool:
         """Whether the environment's own goal check holds now."""
         return bool(self._env._check_success())
