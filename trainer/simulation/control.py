@@ -1,4 +1,4 @@
-"""Drives the tool through waypoints with OSC_POSE actions: proportional-integral in position, proportional in rotation."""
+"""Drives the tool through waypoints with OSC_POSE actions: a PI controller in position, P in rotation."""
 
 from __future__ import annotations
 

@@ -39,24 +39,20 @@ class Environment:
         self._initial_states = initial_states(task)
         # Fixtures (cabinets, stoves) get their place from numpy's global generator while the model is built, not from
         # the initial state: a fixed seed makes the scene the same in every process.
-        generator_state = np.random.get_state()  # noqa: NPY002
-        np.random.seed(0)  # noqa: NPY002
+        generator_state = np.random.get_state()
+        np.random.seed(0)
         try:
             with contextlib.redirect_stdout(io.StringIO()):
                 wrapper = load("libero.libero.envs.env_wrapper").ControlEnv(
                     bddl_file_name=str(task.bddl_file), has_offscreen_renderer=False, use_camera_obs=False
                 )
         finally:
-            np.random.set_state(generator_state)  # noqa: NPY002
+            np.random.set_state(generator_state)
         self._env: Any = wrapper.env
         self._env._observables.clear()  # nobody reads them, and robosuite updates them 25 times a control step
         simulator = self._env.sim
         self.scene = Scene(simulator.model._model, simulator.data._data)
         self.goal = [tuple(clause) for clause in self._env.parsed_problem["goal_state"]]
-
-    @property
-    def number_of_initial_states(self) -> int:
-        return len(self._initial_states)
 
     def start(self, initial_state: int) -> None:
         """Puts simulator, controller and gripper into an official initial state and lets the objects come to rest.

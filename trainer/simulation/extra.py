@@ -38,7 +38,8 @@ def require(*, rendering: bool = True) -> None:
         if ctypes.util.find_library(library) is None:
             raise ConfigError(f"rendering with MUJOCO_GL={backend} needs lib{library}: apt-get install {package}")
     os.environ.setdefault("LP_NUM_THREADS", "1")  # Mesa would start a thread a core for images this small
-    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
+    for chatter, level in (("robosuite_logs", logging.ERROR), ("OpenGL.acceleratesupport", logging.WARNING)):
+        logging.getLogger(chatter).setLevel(level)
 
 
 def load(module: str) -> ModuleType:

@@ -3,8 +3,8 @@
 Two passes a view: colour as LIBERO shows it, then flat ids whose depth buffer is read together with them. Multisampling
 stays off: resolving it shifts robosuite's own depth by half a pixel (millimetres on slanted surfaces).
 
-Vertices dominate the cost, not pixels. So what the view cannot see is left out, and what keeps still before a camera that
-keeps still is drawn once (`keep`) and composed by depth with what moves. Neither changes an image (tested).
+Vertices dominate the cost, not pixels. So what the view cannot see is left out, and what keeps still before a camera
+that keeps still is drawn once (`keep`) and composed by depth with what moves. Neither changes an image (tested).
 
 Dimensions: h w pixels.
 """
@@ -91,7 +91,8 @@ class Renderer:
         model = self._scene.model
         still_geoms = still[self._scene.rigid_of_body[model.geom_bodyid]]
         seen = (model.geom_group == _VISUAL_GROUP) & ~self._outside(view)
-        if np.all(self._opacity()[seen] == 1.0):  # what shines through something must be drawn before it
+        # what shines through something must be drawn before it, and shadows of what moves fall on what does not
+        if np.all(self._opacity()[seen] == 1.0) and not np.any(model.light_castshadow):
             self._kept[view] = (still_geoms, self._draw(view, ~still_geoms))
 
     def forget(self, view: View) -> None:

@@ -24,10 +24,12 @@ class Shape:
 
     @property
     def bottom(self) -> float:
+        """Lowest height."""
         return float(self.points[:, 2].min())
 
     @property
     def top(self) -> float:
+        """Greatest height."""
         return float(self.points[:, 2].max())
 
     @property
