@@ -49,7 +49,7 @@ def peak_memory_gb(device: torch.device) -> float:
 
 
 def count_gflop(work: Callable[[], object]) -> float:
-    """Runs `work` once and returns its matrix and convolution work in GFLOP (a multiply-add counts two)."""
+    """Runs `work` once, gradients on: its matrix and convolution work in GFLOP (a multiply-add is two)."""
     with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops() / 1e9
