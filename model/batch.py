@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Self
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+T = TypeVar("T", bound="_Batch")
+
 
 class _Batch:
     """Dataclass of tensors that moves between devices as one."""
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
+    def to(self: T, device: torch.device | str, *, non_blocking: bool = False) -> T:
         """Returns a copy on `device`; dtypes stay."""
         moved = {
             field.name: value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
@@ -29,6 +31,15 @@ class _Batch:
             for value in [getattr(self, field.name)]
         }
         return dataclasses.replace(self, **moved)  # pyright: ignore[reportArgumentType]
+
+    def pin_memory(self) -> Self:
+        """Returns a page-locked copy; `DataLoader(pin_memory=True)` calls this by name."""
+        pinned = {
+            field.name: getattr(self, field.name).pin_memory()
+            for field in dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
+            if isinstance(getattr(self, field.name), Tensor)
+        }
+        return dataclasses.replace(self, **pinned)  # pyright: ignore[reportArgumentType]
 
 
 @dataclass(frozen=True, kw_only=True)
