@@ -98,4 +98,4 @@ def _child(parent: h5py.Group, name: str) -> Any:
 
 
 def _where(parent: h5py.Group, name: str) -> str:
-    return f"{parent.file.filename}: {parent.name.rstrip('/')}/{name}"
+    return f"{parent.file.filename}: {str(parent.name).rstrip('/')}/{name}"

@@ -39,9 +39,12 @@ class Drawer:
 
 
 def close_drawer(environment: Environment, arguments: list[str], habits: Habits) -> Iterator[Waypoint]:
-    """Goes in front of the drawer and pushes its handle until it is shut."""
+    """Goes in front of the drawer and pushes its handle until it is shut.
+
+    With the hand tilted: pointing down, the palm would meet the cabinet before the drawer is shut.
+    """
     drawer = _find(environment, arguments[0])
-    rotation = environment.scene.tool_rotation()
+    rotation = _tilted(drawer.outward)
     front = drawer.handle + drawer.outward * (_CLEARANCE + _FINGER)
     above = front + np.array([0.0, 0.0, habits.hover])
     pushed = drawer.handle - drawer.outward * (drawer.travel + 0.02)
@@ -59,7 +62,7 @@ def open_drawer(environment: Environment, arguments: list[str], habits: Habits) 
     drawer = _find(environment, arguments[0])
     rotation = _tilted(drawer.outward)
     approach = rotation[:, 2]
-    grasp = drawer.handle + drawer.outward * 0.0
+    grasp = drawer.handle
     before = grasp - approach * _CLEARANCE
     pulled = grasp + drawer.outward * drawer.room
     yield Waypoint(position=before, rotation=rotation, gripper=OPEN, limit=120, speed=habits.speed)

@@ -58,7 +58,7 @@ def lift_demos() -> list[HumanDemo]:
         ConfigError: The [libero] extra is missing.
         EpisodeError: The file is not as released.
     """
-    root = Path(load("robosuite").__file__).parent
+    root = Path(str(load("robosuite").__file__)).parent
     path = root / "models" / "assets" / "demonstrations" / "lift" / "demo.hdf5"
     demos: list[HumanDemo] = []
     with safe_hdf5.open_hdf5(path) as file:

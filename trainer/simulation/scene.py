@@ -5,7 +5,7 @@ Dimensions: q simulator state (time, qpos, qvel), n rigid body.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -13,9 +13,6 @@ from jaxtyping import Float, Integer
 from trainer.episodes.episode import View
 
 from .extra import load
-
-if TYPE_CHECKING:
-    import mujoco
 
 CAMERAS: dict[View, str] = {"static": "agentview", "wrist": "robot0_eye_in_hand"}
 _TOOL_SITE = "gripper0_grip_site"
@@ -28,7 +25,7 @@ Side = Literal["left", "right"]
 class Scene:
     """Read and replay one simulated world with a single Panda arm."""
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    def __init__(self, model: Any, data: Any) -> None:
         self.mujoco = load("mujoco")
         self.model = model
         self.data = data
@@ -90,7 +87,7 @@ class Scene:
         return poses
 
 
-def _rigid_bodies(model: mujoco.MjModel) -> tuple[Integer[np.ndarray, " body"], Integer[np.ndarray, " n"]]:
+def _rigid_bodies(model: Any) -> tuple[Integer[np.ndarray, " body"], Integer[np.ndarray, " n"]]:
     """Groups bodies that are welded together: (rigid body of each MuJoCo body, the MuJoCo body each group is named by).
 
     Group 0 is all that is welded to the world, so it never moves.
