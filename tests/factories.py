@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -247,3 +248,15 @@ def make_foresight(
             "action.translation_mm.baseline": float("nan"),
         },
     )
+
+
+def make_checkpoint(folder: Path, *, preset_name: str = "tiny", seed: int = 0) -> Path:
+    """A checkpoint with random weights, as `train` would leave it."""
+    from model.config import preset
+    from tests.policy_factories import make_policy
+    from trainer.loop.checkpoint import save_inference_checkpoint
+
+    config = preset(preset_name)
+    metadata = {"weights": "EMA", "data": {"action_mean": [0.0] * 6 + [0.5]}}
+    save_inference_checkpoint(folder, make_policy(config, seed), config, metadata)
+    return folder

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import sys
 import time
@@ -28,6 +29,7 @@ from .predict import Predictor
 _log = logging.getLogger(__name__)
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "checkpoints" / "compact"
 MANIFEST = "manifest.json"
+FORMAT = {"format": "foresight-workbench inspection", "version": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +78,10 @@ def inspect_episode(options: Options) -> None:
     predictor = Predictor(options.checkpoint)
     steps = [int(step) for step in episode.frame_steps[:: options.stride]]
     foresights = list(predictor.foresee_range(episode, steps, progress=_progress))
+    fresh = options.out.with_name(f"{options.out.name}.new-{os.getpid()}")
     try:
-        previous = _set_aside(options.out)
-        publish_folder(
-            options.out, lambda folder: _fill(folder, episode, predictor, foresights), format="inspection", version=1
-        )
-        if previous is not None:
-            shutil.rmtree(previous)
+        publish_folder(fresh, lambda folder: _fill(folder, episode, predictor, foresights), **FORMAT)
+        _put_in_place(fresh, options.out)
     except OSError as error:
         raise ConfigError(f"--out {options.out}: cannot be written ({error.strerror or error})") from error
     _log.info("%s: %d steps in %.1f s", options.out, len(steps), time.monotonic() - started)
@@ -110,24 +109,27 @@ def _fill(folder: Path, episode: Episode, predictor: Predictor, foresights: Sequ
 def _check_out(options: Options) -> None:
     """Fails before any work is done; only a folder that this command wrote is ever replaced."""
     if not options.out.exists():
+        place = next(parent for parent in options.out.absolute().parents if parent.exists())
+        if not (place.is_dir() and os.access(place, os.W_OK)):
+            raise ConfigError(f"--out {options.out}: cannot be written; {place} is no folder that takes new files")
         return
     if not options.overwrite:
         raise ConfigError(f"--out {options.out}: exists already; choose another folder or add --overwrite")
     try:
-        written = json.loads((options.out / MANIFEST).read_bytes()).get("format") == "inspection"
+        written = json.loads((options.out / MANIFEST).read_bytes()).get("format") == FORMAT["format"]
     except (OSError, ValueError, AttributeError):
         written = False
     if not written:
         raise ConfigError(f"--out {options.out}: was not written by this command, so it is not overwritten")
 
 
-def _set_aside(out: Path) -> Path | None:
-    """Moves an earlier inspection away until the new one is in place."""
-    if not out.exists():
-        return None
-    previous = out.with_name(f"{out.name}.previous")
+def _put_in_place(fresh: Path, out: Path) -> None:
+    """Renames a complete folder to its name; an earlier inspection there is removed only after that."""
+    previous = out.with_name(f"{out.name}.old-{os.getpid()}")
+    if out.exists():
+        out.rename(previous)
+    fresh.rename(out)
     shutil.rmtree(previous, ignore_errors=True)
-    return out.rename(previous)
 
 
 def _progress(done: int, total: int) -> None:

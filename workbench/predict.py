@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
@@ -32,6 +32,7 @@ _DEPTH_SPREAD = 2.0
 """`depth_limits`: mean plus and minus this many deviations."""
 
 
+@runtime_checkable
 class Cancel(Protocol):
     """Asked between two steps and between the parts of one; `threading.Event` is one."""
 

@@ -72,7 +72,7 @@ def clip_scales(episode: Episode, *, fallback: Mapping[View, tuple[float, float]
         low, high, middle = _depth_range(episode, view) if known else (*fallback[view], float(np.mean(fallback[view])))
         depth[view] = ColourScale(low=low, high=high, unit="m", label="depth")
         limit = max(10.0, 10.0 * round(100 * _ERROR_SHARE * middle))
-        error[view] = symmetric(limit, unit="mm", label="predicted - true, red = too far")
+        error[view] = symmetric(limit, unit="mm", label="error, red = too far")
     return ClipScales(
         depth=depth, error=error, origin="true depth of this clip" if known else "the policy's training data"
     )
@@ -147,7 +147,7 @@ def attention_overlay(rgb: UInt8[np.ndarray, "h w 3"], weight: Float[np.ndarray,
     strength = np.clip(weight / max(peak, 1e-12), 0.0, 1.0)[..., None]
     grey = rgb.astype(np.float32).mean(axis=-1, keepdims=True)
     colour = lookup_table(ATTENTION_MAP)[np.round(255 * strength[..., 0]).astype(np.intp)]
-    alpha = 0.25 + 0.65 * strength
+    alpha = 0.1 + 0.75 * strength
     image = np.round((1 - alpha) * grey + alpha * colour).astype(np.uint8)
     high = 1e6 * peak
     scale = ColourScale(

@@ -22,7 +22,7 @@ from ..charts.tables import series_rows
 from ..foresight import Foresight
 from ..predict import CheckpointSummary
 
-FORMAT = "foresight-workbench inspection 1"
+FORMAT = "foresight-workbench metrics 1"
 _PACKAGES = ("torch", "numpy", "rerun-sdk", "matplotlib", "safetensors")
 
 

@@ -62,6 +62,8 @@ def report_html(
         f"<h2>{len(moments := chosen_moments(foresights))} moments</h2>",
         f"<p class=quiet>Depth on one range for the whole clip, taken from {escape(scales.origin)}; future panels show "
         f"{foresights[0].future_step - foresights[0].step} control steps ahead.</p>",
+        f"<p class=quiet>Attention overlays, full colour at {PEAK_SHARE:g} times the even share. Through the flow: "
+        f"{escape(FLOW_PATH)}. Through the resampler: {escape(RESAMPLER_PATH)}.</p>",
         *(_moment(foresight, why, scales) for foresight, why in moments),
         _provenance(facts),
     ]
@@ -165,17 +167,19 @@ def _moment(foresight: Foresight, why: str, scales: ClipScales) -> str:
 
 
 def _overlays(foresight: Foresight) -> list[Panel]:
-    """The attention maps over the images they belong to, each saying what it multiplies."""
+    """The attention maps over the images they belong to, each with the share of all attention that it spreads out."""
     attention = foresight.attention
-    maps: list[tuple[View, str, np.ndarray, str]] = [("static", "through the flow", attention.through_flow, FLOW_PATH)]
-    maps += [(view, "through the resampler", m, RESAMPLER_PATH) for view, m in attention.through_resampler.items()]
+    on_flow = float(attention.to_flow.mean())
+    maps: list[tuple[View, str, np.ndarray, float]] = [("static", "flow", attention.through_flow, on_flow)]
+    for view, weight in attention.through_resampler.items():
+        maps.append((view, "resampler", weight, float(weight.sum())))
     panels: list[Panel] = []
-    for view, title, weight, path in maps:
-        image = attention_overlay(foresight.views[view].rgb, weight, PEAK_SHARE / weight.size).image
-        note = (
-            f"{100 * float(weight.sum()):.0f} % of the mass; {path}; full colour at {PEAK_SHARE:g} times the even share"
+    for view, path, weight, mass in maps:
+        image = attention_overlay(foresight.views[view].rgb, weight, PEAK_SHARE * weight.sum() / weight.size).image
+        note = f"{100 * mass:.0f} % of the action's attention"
+        panels.append(
+            Panel(key=f"{view}.{path}", title=f"{view}: attention through the {path}", image=image, note=note)
         )
-        panels.append(Panel(key=f"{view}.{title}", title=f"{view}: attention {title}", image=image, note=note))
     return panels
 
 

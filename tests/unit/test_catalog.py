@@ -1,0 +1,92 @@
+"""Rows from folders: nothing decoded, nothing unreadable hides the rest, ids are content."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from model.errors import CheckpointError
+from tests.factories import make_checkpoint, make_recording
+from trainer.episodes.packed import save_packed
+from trainer.loop.checkpoint import load_checkpoint
+from workbench.catalog import Catalog, read_checkpoint_row
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    save_packed(make_recording(length=8, size=(16, 16)), tmp_path / "a")
+    save_packed(make_recording(length=8, size=(16, 16), views=("static",), seed=1), tmp_path / "b")
+    return tmp_path
+
+
+def test_rows_tell_what_there_is(root: Path) -> None:
+    catalog = Catalog(episode_roots=[root])
+    first, second = catalog.episodes()
+    assert first.cells() == {
+        "episode": "synthetic-lift · start 0",
+        "source": "synthetic",
+        "instruction": "lift the box",
+        "steps": 8,
+        "outcome": "success",
+        "views": "static, wrist",
+        "depth": "true metric",
+        "flow truth": "exact",
+        "id": first.id,
+    }
+    assert second.cells()["views"] == "static"
+    assert first.frame_steps == (0, 2, 4, 6)
+    assert catalog.open(second.id).info.seed == 1
+    assert not catalog.problems()
+
+
+def test_equal_content_is_one_row_and_a_new_episode_appears(root: Path) -> None:
+    shutil.copytree(root / "a", root / "copy")
+    catalog = Catalog(episode_roots=[root])
+    assert len(catalog.episodes()) == 2
+    save_packed(make_recording(length=8, size=(16, 16), seed=2), root / "c")
+    catalog.refresh()
+    assert len(catalog.episodes()) == 3
+
+
+def test_problems_do_not_hide_the_rest(root: Path, tmp_path: Path) -> None:
+    (root / "a" / "meta.json").write_text("{")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    catalog = Catalog(episode_roots=[root, empty, tmp_path / "absent"], checkpoint_roots=[empty])
+    assert [row.info.seed for row in catalog.episodes()] == [1]
+    messages = [problem.message for problem in catalog.problems()]
+    assert len(messages) == 4
+    assert "a" in messages[0] or "meta.json" in " ".join(messages)
+    assert any("no checkpoint here" in message for message in messages)
+
+
+def test_checkpoint_id_is_the_content_hash_of_the_loader(tmp_path: Path) -> None:
+    folder = make_checkpoint(tmp_path / "run" / "final")
+    row = read_checkpoint_row(folder)
+    assert load_checkpoint(folder).content_hash.startswith(row.id)
+    catalog = Catalog()
+    catalog.add_checkpoint_root(tmp_path / "run")
+    assert catalog.checkpoint(row.id).path == folder
+    assert str(tmp_path) not in repr(row)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"files": {}}', '{"files": {"config.json": 3}}'])
+def test_foreign_manifests(tmp_path: Path, content: str) -> None:
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"manifest\.json"):
+        read_checkpoint_row(tmp_path)
+
+
+def test_listing_imports_no_torch(root: Path) -> None:
+    code = (
+        "import sys, json; from workbench.catalog import Catalog; "
+        f"rows = Catalog(episode_roots=[{str(root)!r}]).episodes(); "
+        "print(json.dumps([len(rows), 'torch' in sys.modules, 'rerun' in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [2, False, False]

@@ -1,0 +1,69 @@
+"""Links and the state of one visitor."""
+
+from __future__ import annotations
+
+import pytest
+
+from model.errors import ConfigError
+from tests.factories import make_recording
+from trainer.episodes.packed import save_packed
+from workbench.catalog import Catalog
+from workbench.session import Link, Session, format_link, open_session, parse_link, snap
+
+ID = "0123456789ab"
+
+
+@pytest.fixture(scope="module")
+def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
+    root = tmp_path_factory.mktemp("episodes")
+    for seed in (0, 1):
+        save_packed(make_recording(length=9, size=(16, 16), seed=seed), root / str(seed))
+    return Catalog(episode_roots=[root])
+
+
+def test_link_round_trip() -> None:
+    link = Link(checkpoint=ID, episode="f" * 12, step=84)
+    query = dict(part.split("=") for part in format_link(link).split("&"))
+    assert parse_link(query) == link
+    assert parse_link({}) == Link()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("episode", "../../etc/passwd"),
+        ("checkpoint", "/root/x"),
+        ("checkpoint", ID.upper() + "G"),
+        ("t", "-1"),
+        ("t", "1e3"),
+        ("t", "12345678"),
+    ],
+)
+def test_bad_links_are_refused_without_repeating_them(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}'") as caught:
+        parse_link({name: value})
+    assert value not in str(caught.value)
+
+
+def test_session_snaps_to_steps_with_images(catalog: Catalog) -> None:
+    first, second = catalog.episodes()
+    session = open_session(catalog, Link(episode=second.id, step=5))
+    assert session.episode == second
+    assert session.step == 4  # images at 0 2 4 6 8: of two neighbours the earlier
+    assert session.at(999).step == 8
+    assert session.with_episode(first).step == 0
+    assert open_session(catalog, session.link) == session
+
+
+def test_unknown_ids_say_so(catalog: Catalog) -> None:
+    with pytest.raises(ConfigError, match="no episode of that id"):
+        open_session(catalog, Link(episode=ID))
+    with pytest.raises(ConfigError, match="no checkpoint of that id"):
+        open_session(catalog, Link(checkpoint=ID))
+
+
+def test_a_workbench_without_anything_still_opens() -> None:
+    session = open_session(Catalog(), Link())
+    assert session == Session(checkpoint=None, episode=None, step=0)
+    assert session.link == Link()
+    assert snap(None, 7) == 0
