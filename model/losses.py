@@ -19,10 +19,11 @@ from .encoders.image import normalise_rgb, prepare_rgb
 ACTION_TERMS = frozenset({"action_arm", "action_gripper", "action_kl"})
 
 
-def masked_mean(values: Float[Tensor, "*n"], weight: Float[Tensor, "*#n"]) -> Float[Tensor, ""]:
+def masked_mean(values: Float[Tensor, "*n"], weight: Float[Tensor, "*#n"] | Bool[Tensor, "*#n"]) -> Float[Tensor, ""]:
     """Sum of weight x value over max(1, sum of weight), both over all elements; NaN where weight is 0 does no harm."""
-    weight = weight.float().expand_as(values)
-    values = torch.where(weight > 0, values.float(), 0.0)
+    values = _raised(values)
+    weight = weight.to(values.dtype).expand_as(values)
+    values = torch.where(weight > 0, values, 0.0)
     return (values * weight).sum() / weight.sum().clamp(min=1.0)
 
 

@@ -1,6 +1,6 @@
 """Current depth and future RGB-D of chosen frames, in metres and in 0..1: all dense decoders behind one call.
 
-Dimensions: b batch, t frame of the window, a chosen frame, v view, n images (b a v flattened), c conditioning tokens,
+Dimensions: b batch, t frame of the window, a chosen frame, v view, bav those three flattened, n token, c conditioning tokens,
 d width, m patches, h w pixels.
 """
 
@@ -111,7 +111,7 @@ class ImageDecoders(nn.Module):
 
     def _conditioning(
         self, hidden: Float[Tensor, "b t n d"], frames: list[int], patterns: tuple[str, ...]
-    ) -> Float[Tensor, "n c d"]:
+    ) -> Float[Tensor, "bav c d"]:
         """Trunk outputs of the groups so named, {} standing for the letter of the view."""
         chosen = hidden[:, frames]
         views = [
@@ -120,7 +120,7 @@ class ImageDecoders(nn.Module):
         ]
         return torch.stack(views, 2).flatten(0, 2)
 
-    def _metres(self, depth: Float[Tensor, "n 1 h w"], shape: tuple[int, int, int]) -> Float[Tensor, "b a v h w"]:
+    def _metres(self, depth: Float[Tensor, "bav 1 h w"], shape: tuple[int, int, int]) -> Float[Tensor, "b a v h w"]:
         return depth[:, 0].unflatten(0, shape) * self.depth_std[:, None, None] + self.depth_mean[:, None, None]
 
 

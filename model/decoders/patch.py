@@ -130,12 +130,12 @@ class _RefinedHead(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "n m d"], features: ImageFeatures
-    ) -> tuple[Float[Tensor, "n o h w"], Float[Tensor, "n _o _h _w"]]:
+    ) -> tuple[Float[Tensor, "n o h w"], Float[Tensor, "n _o _h _w"] | None]:
         spread = unpatchify(self.spread(x), self.factor)
         joined = torch.cat([spread, features.maps[0].to(spread.dtype)], 1)
         mixed = functional.relu(self.mix(joined.contiguous(memory_format=torch.channels_last)))
         fine, coarse = self.paint(mixed).split(self.splits, 1)
-        return functional.pixel_shuffle(fine, FINE_STRIDE), coarse
+        return functional.pixel_shuffle(fine, FINE_STRIDE), coarse if coarse.shape[1] else None
 
 
 def unpatchify(x: Float[Tensor, "n m k"], patch_size: int) -> Float[Tensor, "n o h w"]:

@@ -56,7 +56,11 @@ class CompactTextEncoder(nn.Module):
     def forward(self, text: Int64[Tensor, "b s"]) -> Float[Tensor, "b d"]:
         """One vector an instruction: the mean over its words after attention."""
         first, second = self.words
-        x = first(text % self.vocabulary) + second(text // self.vocabulary % self.vocabulary) + self.position
+        x = (
+            first(text % self.vocabulary)
+            + second(text // self.vocabulary % self.vocabulary)
+            + self.position[: text.shape[1]]
+        )
         real = text != PADDING
         for block in self.blocks:
             x, _ = block(x, real[:, None, None, :].expand(-1, 1, x.shape[1], -1))
