@@ -137,7 +137,9 @@ def quantity(value: float | None, unit: str, *, sign: bool = False) -> str | Non
 def plain(value: object) -> Any:
     """The same as JSON can hold it: arrays become lists, numpy numbers Python's, NaN and infinities null."""
     if isinstance(value, np.ndarray):
-        return plain(value.tolist())
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            return np.where(np.isfinite(value), value, None).tolist()
+        return value.tolist()
     if isinstance(value, np.generic):
         return plain(value.item())
     if isinstance(value, Mapping):

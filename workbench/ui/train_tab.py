@@ -78,7 +78,9 @@ def _wire_start(desk: TrainingDesk, widgets: _Widgets, start: gr.Button, inputs:
     @_readable
     def begin(preset: str, data: int | None, hours: float, batch: int) -> Any:
         name = fresh_name(preset)
-        desk.start(name=name, preset=preset, data=-1 if data is None else data, hours=hours, batch_size=int(batch))
+        desk.start(
+            name=name, preset=preset, data=-1 if data is None else data, hours=float(hours), batch_size=int(batch)
+        )
         return gr.Dropdown(choices=desk.names(), value=name)
 
     start.click(begin, inputs, widgets.run, api_visibility="private")

@@ -1,0 +1,157 @@
+"""A real workbench on a free port with synthetic episodes and an untrained `tiny` policy, and a headless Chromium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, sync_playwright
+
+from tests.factories import make_recording
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+PATIENCE_MS = 90_000
+"""Software rendering on a busy machine is slow; a passing test never waits this long."""
+
+
+@dataclass
+class Visit:
+    """One visitor's page and everything it complained about."""
+
+    page: Page
+    outside: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def shown(self) -> int:
+        """The control step on the screen."""
+        return int(self.page.get_attribute(".fw-panels", "data-t") or -1)
+
+    def wait_for_step(self, step: int, *, predicted: bool = True) -> None:
+        """Until the panels show `step`."""
+        drawn = ":not([data-origin=recorded])" if predicted else ""
+        self.page.wait_for_selector(f'.fw-panels[data-t="{step}"]{drawn}')
+
+    def pixels(self, panel: str) -> list[int]:
+        """A coarse fingerprint of one panel."""
+        return self.page.evaluate(
+            """(name) => {
+              const canvas = document.querySelector(`[data-panel=${name}] .fw-image`);
+              const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+              return Array.from({ length: 200 }, (_, i) => data[4 * Math.floor((i * data.length) / 800)]);
+            }""",
+            panel,
+        )
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running workbench with two episodes and one policy."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: apt-get install chromium")
+    folder = tmp_path_factory.mktemp("workbench")
+    _fill(folder)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flags = [
+        "--checkpoint",
+        str(folder / "tiny"),
+        "--episodes",
+        str(folder / "episodes"),
+        "--runs",
+        str(folder / "runs"),
+    ]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(Path.home() / ".cache")}
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "app.py", *flags, "--port", str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_it_answers(url, server, folder / "log")
+        yield url
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def chromium(address: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser, address: str) -> Iterator[Callable[..., Visit]]:
+    """Opens the page as a new visitor: `visit("?t=4", viewer=False)`; without the 3D viewer it is much faster."""
+    contexts = []
+
+    def open_page(query: str = "", *, viewer: bool = False) -> Visit:
+        context = chromium.new_context(viewport={"width": 1280, "height": 860}, permissions=["clipboard-read"])
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.add_init_script("console.debug = () => {}")  # the viewer prints thousands of lines there
+        visitor = Visit(page)
+        page.on("request", lambda request: _note_outside(visitor, request, address))
+        page.on("console", lambda line: visitor.errors.append(line.text) if line.type == "error" else None)
+        page.on("pageerror", lambda error: visitor.errors.append(str(error)))
+        if not viewer:
+            page.route("**/viewer/**", lambda route: route.abort())
+        page.goto(f"{address}/{query}")
+        page.wait_for_selector(".fw-panels[data-t]")
+        return visitor
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def _note_outside(visitor: Visit, request: Request, address: str) -> None:
+    if not request.url.startswith((address, "data:", "blob:")):
+        visitor.outside.append(request.url)
+
+
+def _fill(folder: Path) -> None:
+    import torch
+
+    from model.config import preset
+    from model.policy import Policy
+    from trainer.episodes.packed import save_packed
+    from trainer.loop.checkpoint import save_inference_checkpoint
+
+    (folder / "episodes").mkdir()
+    for seed, instruction in enumerate(("lift the box", "push <b>the</b> box")):
+        save_packed(
+            make_recording(length=24, frame_stride=1, seed=seed, instruction=instruction),
+            folder / "episodes" / f"lift-{seed}",
+        )
+    torch.manual_seed(0)
+    config = preset("tiny")
+    save_inference_checkpoint(folder / "tiny", Policy(config), config, {"weights": "raw", "step": 0})
+
+
+def _wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(600):
+        if server.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(f"{url}/api/open", timeout=5).close()  # noqa: S310 - our own address
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise RuntimeError(f"the workbench did not start:\n{log.read_text()}")

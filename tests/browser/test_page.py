@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+
+from .conftest import Visit
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+Open = Callable[..., Visit]
+
+
+def test_the_page_loads_without_an_error_or_a_request_to_anybody_else(visit: Open) -> None:
+    visitor = visit(viewer=True)
+    visitor.page.wait_for_selector(".fw-panels:not([data-origin=recorded])")
+    visitor.page.wait_for_selector(".fw-viewer[data-predicted]")
+    assert visitor.outside == []
+    assert visitor.errors == []
+    assert visitor.page.inner_text(".fw-instruction") == "lift the box"
+    badges = visitor.page.inner_text(".fw-badges")
+    assert all(word in badges for word in ("true depth", "metric", "exact flow", "raw"))
+
+
+def test_scrubbing_changes_every_panel_at_once(visit: Open) -> None:
+    visitor = visit()
+    visitor.wait_for_step(0)
+    panels = ("rgb", "depth", "depth_true", "depth_error", "future_rgb", "future_rgb_true", "future_depth")
+    before = {panel: visitor.pixels(panel) for panel in panels}
+    visitor.page.evaluate("""() => {
+      const slider = document.querySelector(".fw-slider");
+      slider.value = 10;
+      slider.dispatchEvent(new Event("input"));
+    }""")
+    visitor.wait_for_step(10)
+    after = {panel: visitor.pixels(panel) for panel in panels}
+    assert all(before[panel] != after[panel] for panel in panels)
+    assert visitor.page.inner_text(".fw-clock").startswith("t 10 / 23")
+    assert visitor.page.locator(".fw-numbers tbody tr").count() > 5
+
+
+def test_a_time_seen_before_comes_back_quickly(visit: Open) -> None:
+    visitor = visit()
+    visitor.wait_for_step(0)
+    for step in (1, 2, 3):
+        visitor.page.keyboard.press("ArrowRight")
+        visitor.wait_for_step(step)
+    began = time.monotonic()
+    visitor.page.keyboard.press("ArrowLeft")
+    visitor.wait_for_step(2)
+    assert time.monotonic() - began < 2.0
+    assert visitor.page.get_attribute(".fw-panels", "data-t") == "2"
+
+
+def test_keys_move_the_time_and_change_the_camera(visit: Open) -> None:
+    visitor = visit()
+    visitor.wait_for_step(0)
+    visitor.page.keyboard.press("End")
+    visitor.wait_for_step(23)
+    assert "nothing recorded" in visitor.page.inner_text("[data-panel=future_rgb_true]")
+    visitor.page.keyboard.press("Home")
+    visitor.wait_for_step(0)
+    visitor.page.keyboard.press("Shift+ArrowRight")
+    visitor.wait_for_step(10)
+    static = visitor.pixels("rgb")
+    visitor.page.keyboard.press("w")
+    visitor.page.wait_for_selector(".fw-panels[data-view=wrist]:not([data-origin=recorded])")
+    assert visitor.pixels("rgb") != static
+
+
+def test_a_link_restores_checkpoint_episode_and_time(visit: Open) -> None:
+    first = visit()
+    first.wait_for_step(0)
+    first.page.click(".fw-episode")
+    first.page.click(".fw-picker tbody tr:nth-child(2)")
+    first.page.wait_for_function("document.querySelector('.fw-instruction').textContent.startsWith('push')")
+    first.page.keyboard.press("ArrowRight")
+    first.wait_for_step(1)
+    first.page.wait_for_function("location.search.includes('t=1')")
+    query = "?" + first.page.url.split("?")[1]
+    assert re.search(r"checkpoint=[0-9a-f]{12}", query)
+    second = visit(query)
+    second.wait_for_step(1)
+    assert second.page.inner_text(".fw-instruction") == "push <b>the</b> box"  # as text, not as markup
+    assert second.pixels("rgb") == first.pixels("rgb")
+
+
+def test_two_visitors_do_not_see_each_other(visit: Open) -> None:
+    one, other = visit("?t=4"), visit("?t=20")
+    one.wait_for_step(4)
+    other.wait_for_step(20)
+    one.page.keyboard.press("ArrowRight")
+    one.wait_for_step(5)
+    other.page.keyboard.press("w")
+    other.page.wait_for_selector(".fw-panels[data-view=wrist]:not([data-origin=recorded])")
+    assert (one.shown(), other.shown()) == (5, 20)
+    assert one.page.get_attribute(".fw-panels", "data-view") == "static"
+
+
+@pytest.mark.parametrize("query", ["?episode=000000000000", "?t=soon", "?checkpoint=../../etc"])
+def test_a_broken_link_says_so_in_one_line_and_opens_the_workbench(visit: Open, query: str) -> None:
+    visitor = visit(query)
+    visitor.page.wait_for_selector(".fw-error:not([hidden])")
+    message = visitor.page.inner_text(".fw-error")
+    assert message
+    assert "\n" not in message
+    assert "Traceback" not in message
+    visitor.wait_for_step(0)
+
+
+def test_the_whole_clip_is_predicted_with_progress_and_can_be_cancelled(visit: Open) -> None:
+    visitor = visit()
+    visitor.wait_for_step(0)
+    visitor.page.click(".fw-whole")
+    visitor.page.wait_for_selector(".fw-cancel:not([hidden])")
+    visitor.page.click(".fw-cancel")
+    visitor.page.wait_for_selector(".fw-whole:not([hidden])")
+    visitor.page.click(".fw-whole")
+    visitor.page.wait_for_selector(".fw-progress[hidden]", state="attached")
+    visitor.page.check(".fw-as-table")
+    visitor.page.wait_for_function("document.querySelectorAll('.fw-series tbody tr').length === 24")
+    assert visitor.page.inner_text(".fw-error") == ""
+
+
+def test_a_click_on_the_timeline_goes_there(visit: Open) -> None:
+    visitor = visit()
+    visitor.wait_for_step(0)
+    plot = visitor.page.locator(".fw-foresight .fw-plot .fw-canvas .nsewdrag").first
+    plot.wait_for(state="attached")
+    box = plot.bounding_box()
+    assert box is not None
+    visitor.page.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 0.5 * box["height"])
+    visitor.page.wait_for_function("Math.abs(document.querySelector('.fw-panels').dataset.t - 12) <= 1")
+
+
+def test_attention_is_drawn_with_its_path_and_its_table(visit: Open) -> None:
+    visitor = visit("?t=8")
+    visitor.wait_for_step(8)
+    visitor.page.get_by_role("tab", name="Attention").click()
+    visitor.page.wait_for_selector(".fw-overlays figure >> nth=2")
+    paths = visitor.page.inner_text(".fw-overlays")
+    assert "flow decoder" in paths
+    assert "resampler" in paths
+    assert visitor.page.locator(".fw-heads tbody tr").count() > 0
+    visitor.page.wait_for_selector(".fw-lift .fw-canvas")
+    assert visitor.errors == [error for error in visitor.errors if "viewer" in error or "ERR_FAILED" in error]

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from .conftest import Visit
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+
+def test_page_and_viewer_share_one_time_both_ways(visit: Callable[..., Visit]) -> None:
+    visitor = visit("?t=6", viewer=True)
+    page = visitor.page
+    page.wait_for_selector('.fw-viewer[data-t="6"][data-predicted="6"]')
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector('.fw-viewer[data-t="7"][data-predicted="7"]')
+    assert visitor.shown() == 7
+    page.wait_for_timeout(800)  # the echo of the page's own seek has passed
+    canvas = page.locator(".fw-viewer canvas")
+    box = canvas.bounding_box()
+    assert box is not None
+    # The viewer's own time field stands at the right end of its time panel: type a time there.
+    page.mouse.dblclick(box["x"] + box["width"] - 40, box["y"] + box["height"] - 14)
+    page.keyboard.press("Control+A")
+    page.keyboard.type("15")
+    page.keyboard.press("Enter")
+    visitor.wait_for_step(15)
+    page.wait_for_selector('.fw-viewer[data-predicted="15"]')
+    page.wait_for_timeout(800)
+    assert visitor.shown() == 15

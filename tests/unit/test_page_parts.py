@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.errors import ConfigError, EpisodeError, WorkbenchError
+from tests.factories import make_foresight, make_recording
+from trainer.episodes.memory import MemoryEpisode
+from workbench.catalog import Catalog
+from workbench.charts.panels import clip_scales
+from workbench.ui.launch import serve
+from workbench.ui.options import AppOptions, parse_options
+from workbench.ui.payload import frame_payload, plain, quantity
+from workbench.ui.training import TrainingDesk
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.0123456, "m", "0.0123 m"),
+        (1234.5, "mm", "1234 mm"),
+        (0.0, "mm", "0 mm"),
+        (None, "mm", None),
+        (float("nan"), "", None),
+    ],
+)
+def test_quantities_have_three_digits_and_a_unit(value: float | None, unit: str, text: str | None) -> None:
+    assert quantity(value, unit) == text
+
+
+def test_json_gets_null_for_what_is_not_a_number() -> None:
+    assert plain({"a": np.array([1.0, np.nan]), "b": np.float32(2), "c": float("inf")}) == {
+        "a": [1.0, None],
+        "b": 2.0,
+        "c": None,
+    }
+
+
+def test_a_frame_s_payload_has_one_sheet_for_all_panels_and_the_tracks_of_moving_points() -> None:
+    episode = MemoryEpisode(make_recording(length=20, frame_stride=1))
+    foresight = make_foresight(episode, 6)
+    payload = frame_payload(foresight, "static", clip_scales(episode, fallback={}), origin="live")
+    places = [panel["at"] for panel in payload["panels"] if panel["at"] is not None]
+    assert places == list(range(len(places)))
+    assert payload["tracks"]["moving"] == int(foresight.flow.moving.sum())
+    assert len(payload["tracks"]["predicted"]) == len(payload["tracks"]["true"]) <= 160
+    assert payload["numbers"][0]["value"].endswith(" m")
+
+
+def test_flags_have_the_documented_names() -> None:
+    options = parse_options(["--checkpoint", "a", "--checkpoint", "b", "--episodes", "c", "--port", "1234"])
+    assert options.checkpoint == (Path("a"), Path("b"))
+    assert options.episode_roots() == (Path("c"),)
+    assert (options.host, options.port) == ("127.0.0.1", 1234)
+
+
+def test_help_answers_without_torch_gradio_or_rerun() -> None:
+    code = "import sys, app; sys.argv = ['app.py', '--help']\ntry: app.main(['--help'])\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'gradio', 'rerun'} & set(sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--episodes" in done.stdout
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "workbench.example"])  # noqa: S104
+def test_an_address_others_can_reach_is_refused(host: str) -> None:
+    with pytest.raises(ConfigError, match="--host"):
+        serve(AppOptions(host=host))
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"--port {port}"):
+            serve(AppOptions(port=port))
+
+
+@pytest.mark.parametrize("flag", ["checkpoint", "episodes"])
+def test_what_was_named_must_exist(flag: str, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(WorkbenchError, match="no such"):
+        serve(AppOptions(port=port, **{flag: (tmp_path / "absent",)}))
+
+
+def _desk(folder: Path) -> TrainingDesk:
+    return TrainingDesk(runs=folder / "runs", data_roots=[folder / "data"], catalog=Catalog())
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "A B", "-x", "x" * 41])
+def test_run_names_cannot_leave_the_folder_of_runs(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError):
+        _desk(tmp_path).status(name)
+
+
+@pytest.mark.parametrize(
+    "change", [{"preset": "huge"}, {"data": 7}, {"data": -1}, {"hours": 0.0}, {"batch_size": 0}, {"name": "../up"}]
+)
+def test_bad_run_settings_start_nothing(tmp_path: Path, change: dict[str, object]) -> None:
+    settings = {"name": "a", "preset": "tiny", "data": 0, "hours": 1.0, "batch_size": 2} | change
+    with pytest.raises(ConfigError):
+        _desk(tmp_path).start(**settings)  # pyright: ignore[reportArgumentType]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_whose_process_is_gone_is_lost_and_says_its_last_words(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "a"
+    run.mkdir(parents=True)
+    (run / "status.json").write_text(json.dumps({"state": "running", "step": 5, "pid": os.getpid()}))  # not a trainer
+    (tmp_path / "runs" / "a.log").write_text("step 5\nerror: no space left\n")
+    (run / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2}\n{"st')
+    status = _desk(tmp_path).status("a")
+    assert (status.state, status.step, status.message) == ("lost", 5, "error: no space left")
+    assert [record["step"] for record in _desk(tmp_path).metrics("a")] == [1, 2]
+    with pytest.raises(ConfigError, match="not running"):
+        _desk(tmp_path).stop("a")
+
+
+def test_a_run_is_stopped_by_the_signal_that_saves(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "a"
+    run.mkdir(parents=True)
+    code = "import time; time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, "trainer", str(run)]) as process:
+        (run / "status.json").write_text(json.dumps({"state": "running", "pid": process.pid}))
+        desk = _desk(tmp_path)
+        assert desk.status("a").state == "running"
+        desk.stop("a")
+        assert process.wait(20) == -signal.SIGTERM
+
+
+def test_an_unknown_episode_is_the_input_s_fault() -> None:
+    with pytest.raises((ConfigError, EpisodeError)):
+        Catalog().open("ffffffffffff")
