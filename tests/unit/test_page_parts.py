@@ -132,8 +132,10 @@ def test_a_run_whose_process_is_gone_is_lost_and_says_its_last_words(tmp_path: P
 def test_a_run_is_stopped_by_the_signal_that_saves(tmp_path: Path) -> None:
     run = tmp_path / "runs" / "a"
     run.mkdir(parents=True)
-    code = "import time; time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code, "trainer", str(run)]) as process:
+    code = "import time; print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, "trainer", str(run)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # from here on it carries its own command line
         (run / "status.json").write_text(json.dumps({"state": "running", "pid": process.pid}))
         desk = _desk(tmp_path)
         assert desk.status("a").state == "running"
