@@ -134,11 +134,11 @@ def test_strides_that_meet_no_images_are_refused(config: PolicyConfig) -> None:
         targets_at(episode, 20, odd, frames=[3])
 
 
-@pytest.mark.parametrize("step", [-2, LENGTH, 1])
+@pytest.mark.parametrize("step", [-2, LENGTH, 1, 21])
 def test_a_step_without_an_image_is_refused(config: PolicyConfig, episode: MemoryEpisode, step: int) -> None:
-    with pytest.raises(EpisodeError, match=str(step)):
+    with pytest.raises(EpisodeError, match=f"step {step}"):
         observation_at(episode, step, config, tokenize)
-    with pytest.raises(EpisodeError, match=str(step)):
+    with pytest.raises(EpisodeError, match=f"step {step}"):
         targets_at(episode, step, config, frames=[0], points=8)
 
 

@@ -41,10 +41,12 @@ def check_alignment(episode: Episode, window: WindowConfig) -> None:
 
 
 def check_window(episode: Episode, step: int, window: WindowConfig) -> None:
-    """As `check_alignment`, and raises when `step` is no step of the episode."""
+    """As `check_alignment`, and raises when `step` is no step with an image."""
     check_alignment(episode, window)
     if not 0 <= step < episode.info.length:
         raise EpisodeError(f"{episode.name}: step {step} is outside 0..{episode.info.length - 1}")
+    if not (episode.frame_steps == step).any():
+        raise EpisodeError(f"{episode.name}: no image at step {step}, only at every {episode.info.frame_stride}")
 
 
 def observation_at(episode: Episode, step: int, config: PolicyConfig, tokenize: Tokenize) -> Observation:
