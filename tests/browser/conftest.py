@@ -42,6 +42,10 @@ class Visit:
         drawn = ":not([data-origin=recorded])" if predicted else ""
         self.page.wait_for_selector(f'.fw-panels[data-t="{step}"]{drawn}')
 
+    def unexpected(self) -> list[str]:
+        """Console errors other than those of the viewer's files, which most tests block."""
+        return [error for error in self.errors if "ERR_FAILED" not in error and "/viewer/" not in error]
+
     def pixels(self, panel: str) -> list[int]:
         """A coarse fingerprint of one panel."""
         return self.page.evaluate(

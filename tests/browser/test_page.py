@@ -13,11 +13,10 @@ Open = Callable[..., Visit]
 
 
 def test_the_page_loads_without_an_error_or_a_request_to_anybody_else(visit: Open) -> None:
-    visitor = visit(viewer=True)
-    visitor.page.wait_for_selector(".fw-panels:not([data-origin=recorded])")
-    visitor.page.wait_for_selector(".fw-viewer[data-predicted]")
+    visitor = visit()
+    visitor.wait_for_step(0)
     assert visitor.outside == []
-    assert visitor.errors == []
+    assert visitor.unexpected() == []
     assert visitor.page.inner_text(".fw-instruction") == "lift the box"
     badges = visitor.page.inner_text(".fw-badges")
     assert all(word in badges for word in ("true depth", "metric", "exact flow", "raw"))
@@ -144,4 +143,4 @@ def test_attention_is_drawn_with_its_path_and_its_table(visit: Open) -> None:
     assert "resampler" in paths
     assert visitor.page.locator(".fw-heads tbody tr").count() > 0
     visitor.page.wait_for_selector(".fw-lift .fw-canvas")
-    assert visitor.errors == [error for error in visitor.errors if "viewer" in error or "ERR_FAILED" in error]
+    assert visitor.unexpected() == []

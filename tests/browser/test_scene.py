@@ -29,3 +29,5 @@ def test_page_and_viewer_share_one_time_both_ways(visit: Callable[..., Visit]) -
     page.wait_for_selector('.fw-viewer[data-predicted="15"]')
     page.wait_for_timeout(800)
     assert visitor.shown() == 15
+    assert visitor.outside == []
+    assert visitor.errors == []
