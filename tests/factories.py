@@ -235,8 +235,8 @@ def make_foresight(
             through_flow=spread,
             through_resampler=dict.fromkeys(info.views, 0.5 * spread),
         ),
-        action=episode.action[step : step + 3],
-        action_true=episode.action[step : step + 3],
+        action=episode.action[np.minimum(step + np.arange(3), info.length - 1)],
+        action_true=episode.action[np.minimum(step + np.arange(3), info.length - 1)],
         metrics={
             "static.depth.rmse_m": too_far,
             "static.depth.rmse_m.baseline": 0.1,

@@ -237,7 +237,7 @@ def _depth_at(depth: Float[Tensor, "h w"], start: Float[Tensor, "p 3"]) -> Float
     return depth[rows, columns]
 
 
-def _tracks(first: Float[np.ndarray, "p 3"], delta: Float[np.ndarray, "p l 3"]) -> Float[np.ndarray, "p l 3"]:
+def _tracks(first: Float[np.ndarray, "p 3"], delta: Float[np.ndarray, "p l 3"]) -> Float[np.ndarray, "p l+1 3"]:
     return np.concatenate([first[:, None], first[:, None] + delta], axis=1).astype(np.float32)
 
 

@@ -50,10 +50,6 @@ class Options:
     stride: int = 1
     overwrite: bool = False
 
-    def __post_init__(self) -> None:
-        if self.stride < 1:
-            raise ConfigError(f"--stride must be at least 1, got {self.stride}")
-
 
 def main(argv: list[str]) -> int:
     """Runs the command; see `--help`."""
@@ -68,11 +64,13 @@ def inspect_episode(options: Options) -> None:
     Raises:
         CheckpointError: The checkpoint cannot be used.
         EpisodeError: The episode cannot be used.
-        ConfigError: `out` is in the way or cannot be written.
+        ConfigError: `out` is in the way or cannot be written, or the stride is not positive.
     """
     from trainer.loop.atomic import publish_folder
 
     started = time.monotonic()
+    if options.stride < 1:
+        raise ConfigError(f"--stride must be at least 1, got {options.stride}")
     _check_out(options)
     episode = open_episode(options.episode)
     predictor = Predictor(options.checkpoint)

@@ -27,7 +27,7 @@ _FUTURE_TITLES = {
     "copy_last_depth": "depth copy-last",
     "future_depth_error": "depth error",
 }
-_ERROR_SHARE = 0.05
+_ERROR_SHARE = 0.1
 """The error scale ends at this share of the clip's median depth, rounded to whole centimetres."""
 
 

@@ -175,7 +175,7 @@ def _overlays(foresight: Foresight) -> list[Panel]:
         maps.append((view, "resampler", weight, float(weight.sum())))
     panels: list[Panel] = []
     for view, path, weight, mass in maps:
-        image = attention_overlay(foresight.views[view].rgb, weight, PEAK_SHARE * weight.sum() / weight.size).image
+        image = attention_overlay(foresight.views[view].rgb, weight, PEAK_SHARE * float(weight.mean())).image
         note = f"{100 * mass:.0f} % of the action's attention"
         panels.append(
             Panel(key=f"{view}.{path}", title=f"{view}: attention through the {path}", image=image, note=note)
