@@ -92,22 +92,22 @@ def _hand(scene: Scene, angle: float) -> Float[np.ndarray, "3 3"]:
 
 
 def _rim_grasp(environment: Environment, body: str) -> Grasp:
-    """A grasp of a bowl's wall, fingers closing radially, on the first side where the hand fits and the arm reaches.
+    """A grasp of a bowl's wall, fingers closing radially, on the side where the hand fits and the arm reaches.
 
     Stretched farther than `_REACH` the elbow meets its limit, and the arm cannot bend again by itself.
     """
     scene = environment.scene
     thing = shape_of(scene, body)
     others = [shape_of(scene, other) for other in environment.bodies() if other != body]
-    surroundings = np.concatenate([other.points for other in others])
     base = scene.data.body("robot0_base").xpos
     inward = np.arctan2(*(base - thing.centre)[[1, 0]])
     grasps = [_rim_grasp_towards(scene, thing, angle) for angle in (-np.pi / 2, float(inward), np.pi / 2)]
-    for grasp in grasps:
-        far = np.linalg.norm((grasp.position - base)[:2]) > _REACH
-        if not far and not _blocked(grasp, surroundings):
-            return grasp
-    return grasps[0]
+
+    def drawback(grasp: Grasp) -> tuple[bool, float]:
+        reach = float(np.linalg.norm((grasp.position - base)[:2]))
+        return any(_blocked(grasp, other) for other in others), max(reach - _REACH, 0.0)
+
+    return min(grasps, key=drawback)
 
 
 def _rim_grasp_towards(scene: Scene, thing: Shape, angle: float) -> Grasp:
@@ -118,10 +118,16 @@ def _rim_grasp_towards(scene: Scene, thing: Shape, angle: float) -> Grasp:
     return Grasp(position=centre + side * (edge - _WALL - centre @ side), rotation=_hand(scene, angle))
 
 
-def _blocked(grasp: Grasp, surroundings: Float[np.ndarray, "p 3"]) -> bool:
-    """Whether something stands where the open fingers or the hand above them would be."""
-    relative = (surroundings - grasp.position) @ grasp.rotation
-    along, across, above = np.abs(relative[:, 0]), np.abs(relative[:, 1]), -relative[:, 2]
-    hand = (along < 0.11) & (across < 0.04) & (above > _FINGER_REACH)
-    fingers = (along < 0.06) & (across < 0.015) & (above > -0.01)
-    return bool(np.any(hand | fingers))
+def _blocked(grasp: Grasp, thing: Shape) -> bool:
+    """Whether a thing's box stands where the open fingers, or the hand above them, would be."""
+    return _meets(grasp, thing, along=0.06, across=0.015, lowest=-0.01) or _meets(
+        grasp, thing, along=0.11, across=0.04, lowest=_FINGER_REACH
+    )
+
+
+def _meets(grasp: Grasp, thing: Shape, *, along: float, across: float, lowest: float) -> bool:
+    """Whether a thing's box meets a column over the grasp, its half-sizes given along and across the fingers' axis."""
+    half = np.abs(grasp.rotation[:, :2]) @ np.array([along, across])
+    low, high = thing.points.min(axis=0), thing.points.max(axis=0)
+    beside = np.any((low > grasp.position + half)[:2] | (high < grasp.position - half)[:2])
+    return bool(not beside and high[2] > grasp.position[2] + lowest)
