@@ -84,6 +84,6 @@ def _finite(value: Any) -> Any:
 
 def _step_of(line: bytes) -> float:
     try:
-        return int(json.loads(line)["step"])
+        return float(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):  # a line cut short by a kill
         return float("inf")

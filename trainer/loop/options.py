@@ -13,8 +13,9 @@ from model.config import PolicyConfig, from_json, preset
 from model.errors import ConfigError
 
 DEFAULT_HOURS = 2.0
-FREE_ON_RESUME = frozenset({"data", "out", "resume", "steps", "hours", "workers", "device", "threads", "log_every"})
-"""What does not change the numbers of an update, or (`steps`, `hours`) is the person's to extend."""
+_NEVER_STORED = frozenset({"data", "out", "resume", "steps", "hours"})
+FREE_ON_RESUME = frozenset({"probe", "probe_every", "save_every", "log_every", "workers", "device", "threads"})
+"""What a resumed run may change: nothing here decides the numbers of an update."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,17 +117,17 @@ def resumed_options(options: TrainOptions, stored: Mapping[str, Any]) -> TrainOp
         ConfigError: An option that decides the numbers was given and differs from the run's.
     """
     changes: dict[str, Any] = {}
-    given = options.to_json()
     for item in dataclasses.fields(TrainOptions):
-        if item.name in FREE_ON_RESUME or item.name not in stored:
+        if item.name in _NEVER_STORED or item.name not in stored:
             continue
-        was = stored[item.name]
-        if given[item.name] != was and getattr(options, item.name) != item.default:
+        was, given = stored[item.name], options.to_json()[item.name]
+        if getattr(options, item.name) == item.default:
+            changes[item.name] = tuple(map(Path, was)) if item.name == "probe" else was
+        elif given != was and item.name not in FREE_ON_RESUME:
             raise ConfigError(
-                f"--{item.name.replace('_', '-')} {given[item.name]}: this run was started with {was}; leave it out, "
-                "or start a new run in another --out"
+                f"--{item.name.replace('_', '-')} {given}: this run was started with {was}; leave it out, or start a "
+                "new run in another --out"
             )
-        changes[item.name] = tuple(map(Path, was)) if item.name == "probe" else was
     if options.steps is None and options.hours is None:
         changes |= {"steps": stored.get("steps"), "hours": stored.get("hours")}
     return dataclasses.replace(options, **changes)

@@ -60,7 +60,7 @@ class Updater:
         seed: int,
         compiled: bool = False,
     ) -> None:
-        self._policy, self._optimizer, self._ema = policy, optimizer, ema
+        self.policy, self._optimizer, self._ema = policy, optimizer, ema
         self._config, self._device, self._seed = config, device, seed
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
         # The compiled wrapper is only ever called; names and state stay those of the plain policy.
@@ -69,7 +69,7 @@ class Updater:
     def update(self, batches: Sequence[tuple[Observation, Targets]], *, step: int, lr: float, phase: int) -> StepResult:
         """Applies update number `step` from the gradients of `batches` together (more than one = accumulation)."""
         torch.manual_seed(self._seed * 1_000_003 + step)
-        self._policy.train()
+        self.policy.train()
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._optimizer.zero_grad(set_to_none=True)
@@ -80,7 +80,7 @@ class Updater:
             (total / len(batches)).backward()
             for name, value in {**terms, "total": total}.items():
                 summed[name] = summed.get(name, torch.zeros((), device=self._device)) + value.detach() / len(batches)
-        norm = torch.nn.utils.clip_grad_norm_(self._policy.parameters(), CLIP_NORM)
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), CLIP_NORM)
         # One transfer for everything that is read on the host: the only point where a GPU is waited for.
         values = torch.stack([norm, *summed.values()]).float().tolist()
         finite = bool(torch.isfinite(torch.tensor(values)).all())
