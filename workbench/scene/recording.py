@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 import rerun as rr
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
@@ -116,7 +116,7 @@ class EpisodeScene:
             images = {view: self.episode.rgb(view, step) for view in self._views}
             for view, image in images.items():
                 stream.log(f"/world/{view}/rgb", rr.Image(image).compress(jpeg_quality=_JPEG_QUALITY))
-            cloud = self._true_cloud(images[FLOW_VIEW], step)
+            cloud = self._true_cloud(images.get(FLOW_VIEW), step)
             if cloud is not None:
                 _log_cloud(stream, "/world/cloud/true", cloud)
 
@@ -132,9 +132,9 @@ class EpisodeScene:
         blueprint = scene_blueprint(camera=camera, target=target, timeline=TIMELINE, with_images=with_images)
         stream.send_blueprint(blueprint, make_active=True, make_default=True)
 
-    def _true_cloud(self, image: np.ndarray, step: int) -> Cloud | None:
+    def _true_cloud(self, image: UInt8[np.ndarray, "h w 3"] | None, step: int) -> Cloud | None:
         poses = self._poses.get(FLOW_VIEW)
-        if poses is None or self.episode.info.depth_origin is None:
+        if image is None or poses is None or self.episode.info.depth_origin is None:
             return None
         depth, K = self.episode.depth(FLOW_VIEW, step), self.episode.intrinsics(FLOW_VIEW)
         return lift_image(image, depth, K, poses[step], limit=CLOUD_POINTS)

@@ -1,0 +1,132 @@
+"""The 3D scene: points lie where the truth has them, clicks come back as rows, nothing is shared between scenes."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.factories import make_foresight, make_recording
+from trainer.episodes.memory import MemoryEpisode
+from workbench.charts.track_style import faded, shown_tracks, track_colours
+from workbench.scene.lift import lift_image, lift_tracks
+from workbench.scene.picking import POINTS, PREDICTED, TRUE, picked_point, shown_counts
+from workbench.scene.recording import EpisodeScene, write_rrd
+
+
+@pytest.fixture(scope="module")
+def episode() -> MemoryEpisode:
+    return MemoryEpisode(make_recording(length=20, size=(32, 32)))
+
+
+def test_lifted_table_lies_on_the_table(episode: MemoryEpisode) -> None:
+    rgb, depth = episode.rgb("static", 0), episode.depth("static", 0)
+    pose = episode.T_world_camera("static")[0]
+    cloud = lift_image(rgb, depth, episode.intrinsics("static"), pose, limit=10**6)
+    table = episode.body("static", 0)[np.isfinite(depth)] == 0
+    assert len(cloud.points) == cloud.valid == np.isfinite(depth).sum()
+    np.testing.assert_allclose(cloud.points[table][:, 2], 0.0, atol=1e-5)  # z = 0 is the table
+    assert (cloud.points[~table][:, 2] > 0.005).all()
+    np.testing.assert_array_equal(cloud.colours[:5], rgb.reshape(-1, 3)[:5])
+
+
+def test_cloud_is_thinned_on_a_raster_and_skips_invalid_depth(episode: MemoryEpisode) -> None:
+    depth = episode.depth("static", 0).copy()
+    depth[:8] = np.nan
+    pose = episode.T_world_camera("static")[0]
+    cloud = lift_image(episode.rgb("static", 0), depth, episode.intrinsics("static"), pose, limit=256)
+    assert len(cloud.points) <= 256
+    assert np.isfinite(cloud.points).all()
+    assert cloud.valid == 24 * 32
+
+
+def test_true_tracks_move_with_the_box(episode: MemoryEpisode) -> None:
+    foresight = make_foresight(episode, 8, too_far=0.0)
+    flow, K = foresight.flow, foresight.views["static"].K
+    assert K is not None
+    assert flow.uvz_true is not None
+    poses = episode.T_world_camera("static")[flow.steps]
+    tracks = lift_tracks(flow.uvz_true, K, poses)
+    uv = flow.uvz_true[:, 0, :2].astype(int)
+    body = episode.body("static", 8)[uv[:, 1], uv[:, 0]]
+    box = episode.body_pose[:, 1]
+    assert (body == 1).sum() >= 3
+    for step, at in enumerate(flow.steps):
+        moved = tracks[body == 1, 0] @ np.eye(3) - box[8, :3, 3]
+        expected = (moved @ box[8, :3, :3]) @ box[at, :3, :3].T + box[at, :3, 3]
+        np.testing.assert_allclose(tracks[body == 1, step], expected, atol=1e-5)
+
+
+def test_lines_for_what_moves_in_truth_or_prediction(episode: MemoryEpisode) -> None:
+    foresight = make_foresight(episode, 8, too_far=0.0)
+    flow, K = foresight.flow, foresight.views["static"].K
+    assert K is not None
+    shown = shown_tracks(flow, K)
+    assert flow.moving[shown].sum() == flow.moving.sum() > 0
+    wandering = flow.uvz.copy()
+    point = int(np.flatnonzero(~flow.moving)[0])
+    wandering[point, -1, 2] += 0.02
+    assert point not in shown
+    assert point in shown_tracks(dataclasses.replace(flow, uvz=wandering), K)
+
+
+def test_a_track_has_one_colour_and_truth_is_its_faded_twin(episode: MemoryEpisode) -> None:
+    flow = make_foresight(episode, 8).flow
+    colours = track_colours(flow)
+    pale = faded(colours)
+    grey = np.array([150, 155, 162])
+    assert (np.abs(pale - grey.astype(int)).sum(axis=1) <= np.abs(colours - grey.astype(int)).sum(axis=1)).all()
+    order = np.argsort(flow.uvz[:, 0, 1], kind="stable")
+    assert (np.diff(colours[order, 1].astype(int)) >= -5).all()  # one ramp from the top of the image to the bottom
+
+
+def test_a_click_gives_the_row(episode: MemoryEpisode) -> None:
+    foresight = make_foresight(episode, 8, too_far=0.0)
+    K = foresight.views["static"].K
+    assert K is not None
+    shown = shown_tracks(foresight.flow, K)
+    assert picked_point(foresight, POINTS, 7) == 7
+    for entity in (PREDICTED, TRUE):
+        assert [picked_point(foresight, entity, i) for i in range(len(shown))] == shown.tolist()
+        assert picked_point(foresight, entity, len(shown)) is None
+    assert picked_point(foresight, POINTS, 10**6) is None
+    assert picked_point(foresight, "/world/cloud/true", 0) is None
+    assert shown_counts(foresight) == (len(shown), 60)
+
+
+def test_opening_and_predictions_are_one_recording(episode: MemoryEpisode) -> None:
+    scene = EpisodeScene(episode)
+    opening, added = scene.opening(), scene.predicted(make_foresight(episode, 8))
+    assert scene.recording_id.encode() in opening
+    assert scene.recording_id.encode() in added
+    assert EpisodeScene(episode).recording_id != scene.recording_id
+    assert b"/world/cloud/true" in opening
+    assert b"/world/flow" not in opening
+    assert b"/world/flow/predicted" in added
+    assert b"/world/cloud/true" not in added
+
+
+def test_a_file_holds_every_step(episode: MemoryEpisode, tmp_path: Path) -> None:
+    path = tmp_path / "episode.rrd"
+    write_rrd(path, episode, [make_foresight(episode, step) for step in (0, 8)])
+    data = path.read_bytes()
+    for name in (
+        b"/world/flow/true",
+        b"/world/cloud/future_predicted",
+        b"/world/tool/path",
+        b"/world/wrist",
+        b"/about",
+    ):
+        assert name in data
+
+
+def test_an_episode_without_depth_or_cameras_is_still_a_scene() -> None:
+    recording = make_recording(length=8, size=(16, 16), views=("static",))
+    info = dataclasses.replace(recording.info, depth_origin=None, depth_scale=None, has_exact_flow=False)
+    view = dataclasses.replace(recording.views["static"], depth=None, body=None, K=None, T_world_camera=None)
+    blind = MemoryEpisode(dataclasses.replace(recording, info=info, views={"static": view}, body_pose=None))
+    data = EpisodeScene(blind).opening()
+    assert b"/world/cloud/true" not in data
+    assert b"/world/static/rgb" in data
