@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 RECORDED = Path(__file__).with_name("recorded.json")
 _TRIES_PER_EPISODE = 3
+_LARGEST = 1024  # pixels
+_ONE_SOURCE = "give either --suite and --task, or --again LIST, or --human lift"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,22 +57,11 @@ class RecordArguments:
     again: str | None = None
     human: Literal["lift"] | None = None
 
-    def __post_init__(self) -> None:
-        for name, low in (("episodes", 1), ("resolution", 16), ("frame_stride", 1), ("first_state", 0), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"--{name.replace('_', '-')} must be at least {low}, got {getattr(self, name)}")
-        if self.resolution > 1024:
-            raise ConfigError(f"--resolution must be at most 1024, got {self.resolution}")
-        sources = [self.suite is not None or self.task is not None, self.again is not None, self.human is not None]
-        if sum(sources) != 1 or (self.suite is None) != (self.task is None):
-            raise ConfigError("give either --suite and --task, or --again LIST, or --human lift")
-        if self.out is None and not sources[0]:
-            raise ConfigError("--out: say where the recordings go")
-
 
 def main(argv: list[str]) -> int:
     """Records; returns 0, or 1 where fewer episodes succeeded than were asked for."""
     arguments = tyro.cli(RecordArguments, args=argv, prog="python -m trainer record")
+    _check(arguments)
     require(rendering=arguments.out is not None)
     match arguments:
         case RecordArguments(human="lift", out=Path() as out):
@@ -80,7 +71,23 @@ def main(argv: list[str]) -> int:
         case RecordArguments(suite=str(suite), task=str(task)):
             return _record_task(arguments, find_task(suite, task))
         case _:
-            raise ConfigError("give either --suite and --task, or --again LIST, or --human lift")
+            raise ConfigError(_ONE_SOURCE)
+
+
+def _check(arguments: RecordArguments) -> None:
+    """Refuses values that make no sense, by name."""
+    for name, low in (("episodes", 1), ("resolution", 16), ("frame_stride", 1), ("first_state", 0), ("seed", 0)):
+        value = getattr(arguments, name)
+        if value < low:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least {low}, got {value}")
+    if arguments.resolution > _LARGEST:
+        raise ConfigError(f"--resolution must be at most {_LARGEST}, got {arguments.resolution}")
+    suite, task, again, human = arguments.suite, arguments.task, arguments.again, arguments.human
+    sources = [suite is not None or task is not None, again is not None, human is not None]
+    if sum(sources) != 1 or (suite is None) != (task is None):
+        raise ConfigError(_ONE_SOURCE)
+    if arguments.out is None and not sources[0]:
+        raise ConfigError("--out: say where the recordings go")
 
 
 def _record_task(arguments: RecordArguments, task: Task) -> int:
