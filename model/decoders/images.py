@@ -1,7 +1,7 @@
 """Current depth and future RGB-D of chosen frames, in metres and in 0..1: all dense decoders behind one call.
 
-Dimensions: b batch, t frame of the window, a chosen frame, v view, bav those three flattened, n token, c conditioning tokens,
-d width, m patches, h w pixels.
+Dimensions: b batch, t frame of the window, a chosen frame, v view, bav those three flattened, n token, d width,
+c conditioning tokens, m patches, h w pixels.
 """
 
 from __future__ import annotations
