@@ -67,6 +67,21 @@ def test_images_are_upright(world: World) -> None:
     assert to_camera[1, 2] < 0  # the world's up is the image's up
 
 
+@pytest.mark.parametrize("view", VIEWS)
+def test_colour_lies_on_the_bodies(world: World, view: View) -> None:
+    """The image changes where one body ends and another begins, and less so in any mirrored image."""
+    stream = world.recording.views[view]
+    assert stream.body is not None
+    grey = stream.rgb[3].astype(float).mean(axis=2)
+    edge = np.diff(stream.body[3].astype(int), axis=0) != 0
+
+    def change(image: np.ndarray) -> float:
+        return float(np.abs(np.diff(image, axis=0))[edge].mean())
+
+    mirrored = [change(grey[::-1]), change(grey[:, ::-1]), change(grey[::-1, ::-1])]
+    assert change(grey) > 1.05 * max(mirrored)  # the gripper itself is nearly symmetric
+
+
 def test_both_views_see_the_same_world(world: World) -> None:
     """A point of the table lifted from the wrist's depth lies where the static camera's ray meets the world."""
     recording, frame = world.recording, 1
