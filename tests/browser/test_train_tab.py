@@ -15,7 +15,7 @@ def test_a_run_is_started_watched_stopped_and_opened(visit: Callable[..., Visit]
     page = visitor.page
     page.get_by_role("tab", name="Train").click()
     page.get_by_label("Preset").click()
-    page.get_by_role("option", name="tiny").click()
+    page.locator("li[role=option][aria-label=tiny]").click()
     page.get_by_label("Batch size").fill("2")
     page.get_by_role("button", name="Start training").click()
     page.wait_for_selector("#run-status:has-text('running')")

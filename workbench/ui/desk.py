@@ -137,9 +137,13 @@ class Desk:
     def warm_up(self, checkpoint_id: str) -> None:
         """Imports torch and loads the weights in the background; an error shows up again at the first use."""
 
+        predictor = self.predictor(checkpoint_id)
+        if predictor.loaded:
+            return
+
         def load() -> None:
             try:
-                self.predictor(checkpoint_id).load()
+                predictor.load()
             except WorkbenchError as error:
                 _log.warning("%s", error)
 
