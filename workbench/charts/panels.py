@@ -14,10 +14,12 @@ from jaxtyping import Float, UInt8
 
 from trainer.episodes.episode import Episode, View
 
-from ..foresight import Foresight, ViewForesight
+from ..foresight import Foresight
 from .colours import ATTENTION_MAP, ColourScale, lookup_table, symmetric
 
 _SAMPLED_FRAMES = 8
+_STATED_RANGE = (0.0, 2.0)
+"""Metres, for a view that neither the clip nor the policy knows the depth of."""
 _FUTURE_TITLES = {
     "future_rgb": "RGB predicted",
     "future_rgb_true": "RGB that came",
@@ -69,7 +71,8 @@ def clip_scales(episode: Episode, *, fallback: Mapping[View, tuple[float, float]
     error: dict[View, ColourScale] = {}
     known = episode.info.depth_origin is not None
     for view in episode.info.views:
-        low, high, middle = _depth_range(episode, view) if known else (*fallback[view], float(np.mean(fallback[view])))
+        stated = fallback.get(view, _STATED_RANGE)
+        low, high, middle = _depth_range(episode, view) if known else (*stated, float(np.mean(stated)))
         depth[view] = ColourScale(low=low, high=high, unit="m", label="depth")
         limit = max(10.0, 10.0 * round(100 * _ERROR_SHARE * middle))
         error[view] = symmetric(limit, unit="mm", label="error, red = too far")
@@ -130,7 +133,7 @@ def future_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[
             title=_FUTURE_TITLES[name],
             image=image,
             scale=None if image is None else colours,
-            note=ended if image is None else "",
+            note="" if image is not None else "no true depth here" if colours and seen.depth_true is None else ended,
         )
         for name, (image, colours) in images.items()
     ]
@@ -169,6 +172,3 @@ def _depth_range(episode: Episode, view: View) -> tuple[float, float, float]:
         return 0.0, 1.0, 0.5
     low, middle, high = np.percentile(values, (2, 50, 98))
     return float(low), float(max(high, low + 1e-3)), float(middle)
-
-
-__all__ = ["ClipScales", "Panel", "ViewForesight", "attention_overlay", "clip_scales", "future_panels", "now_panels"]
