@@ -136,7 +136,6 @@ class Desk:
 
     def warm_up(self, checkpoint_id: str) -> None:
         """Imports torch and loads the weights in the background; an error shows up again at the first use."""
-
         predictor = self.predictor(checkpoint_id)
         if predictor.loaded:
             return

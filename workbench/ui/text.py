@@ -101,7 +101,8 @@ TRAIN_TEXT = {
     "resume": "Resume",
     "open": "Open in Foresight",
     "curves": "Loss",
-    "probe": "Probe frame, predicted again while it trains",
+    "probe": "Probe frames, predicted again while it trains. Left to right: now | future RGB predicted | what came |"
+    " depth predicted | true | future depth predicted | what came",
     "no_run": "No run chosen.",
     "choose_run": "Choose a run first.",
     "stopping": "stopping: it saves first",

@@ -19,6 +19,8 @@ from .text import TRAIN_TEXT as WORDS
 from .training import PRESETS, RunStatus, TrainingDesk, fresh_name
 
 _PERIOD_S = 2.0
+_ENLARGE = 3
+"""Whole pixels, so that a small picture is not blurred by the browser."""
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
 
@@ -48,7 +50,9 @@ def add_train_tab(desk: TrainingDesk, tabs: gr.Tabs, tab: gr.Tab, others: list[g
             status = gr.Markdown(WORDS["no_run"], elem_id="run-status")
         with gr.Column(scale=3, min_width=480):
             curves = gr.Plot(label=WORDS["curves"], elem_id="run-curves")
-            probe = gr.Image(label=WORDS["probe"], interactive=False, buttons=["fullscreen"], elem_id="run-probe")
+            probe = gr.Image(
+                label=WORDS["probe"], height=430, interactive=False, buttons=["fullscreen"], elem_id="run-probe"
+            )
     widgets = _Widgets(
         run=run,
         status=status,
@@ -97,8 +101,8 @@ def _wire_run(desk: TrainingDesk, widgets: _Widgets, stop: gr.Button, resume: gr
         desk.resume(_chosen(name))
         return WORDS["starting"]
 
-    stop.click(halt, widgets.run, widgets.status, api_visibility="private")
-    resume.click(go_on, widgets.run, widgets.status, api_visibility="private")
+    stop.click(halt, widgets.run, widgets.status, show_progress="hidden", api_visibility="private")
+    resume.click(go_on, widgets.run, widgets.status, show_progress="hidden", api_visibility="private")
 
 
 def _wire_open(desk: TrainingDesk, widgets: _Widgets, button: gr.Button, tabs: gr.Tabs) -> None:
@@ -150,7 +154,8 @@ def _pixels(path: Any) -> np.ndarray[Any, Any]:
     from PIL import Image
 
     with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+        pixels = np.asarray(picture.convert("RGB"))
+    return pixels.repeat(_ENLARGE, axis=0).repeat(_ENLARGE, axis=1)
 
 
 def _chosen(name: str | None) -> str:
