@@ -148,10 +148,10 @@ class StreamEpisode(ABC):
         self._check_bodies(view, body)
         start, after = self.body_pose[step], self.body_pose[min(later, self.info.length - 1)]
         moves = np.abs(after - start).max((1, 2)) > _STILL
-        motion = np.zeros((*body.shape, 2))
-        rows, columns = np.nonzero(moves[body])
+        motion = np.zeros((2, *body.shape))
+        rows, columns = np.divmod(np.flatnonzero(moves[body]), body.shape[1])
         if len(rows):
-            motion[rows, columns] = own_motion(
+            motion[:, rows, columns] = own_motion(
                 np.stack([columns, rows], 1) + 0.5,
                 self._depth_at(view, frame, rows, columns),
                 body[rows, columns],
@@ -159,8 +159,8 @@ class StreamEpisode(ABC):
                 self.T_world_camera(view)[step],
                 start,
                 after,
-            )
-        return motion
+            ).T
+        return motion.transpose(1, 2, 0)
 
     def _check_exact_flow(self) -> None:
         if not self.info.has_exact_flow:

@@ -79,13 +79,14 @@ def move(
     """(u, v, z) of every point in every later camera; NaN for an invalid depth, meaningless where z <= 0."""
     z = depth.astype(np.float64)
     start = np.stack([(uv[:, 0] - K[0, 2]) / K[0, 0] * z, (uv[:, 1] - K[1, 2]) / K[1, 1] * z, z, np.ones_like(z)])
-    later_camera_world = np.linalg.inv(camera_later)
-    moved = np.empty((len(camera_later), 3, len(uv)))
     # a few bodies carry all points: one matrix a body takes camera points of the start to all later cameras
-    for index in np.unique(body):
-        motion = later_camera_world @ pose_later[:, index] @ np.linalg.inv(pose_start[index]) @ camera_start
-        rides = body == index
-        moved[:, :, rides] = motion[:, :3] @ start[:, rides]
+    carriers = np.flatnonzero(np.bincount(body, minlength=1))
+    from_body = np.linalg.inv(pose_start[carriers]) @ camera_start
+    motion = np.linalg.inv(camera_later)[:, None, :3] @ (pose_later[:, carriers] @ from_body)
+    moved = np.empty((len(camera_later), 3, len(uv)))
+    for index, carrier in enumerate(carriers):
+        rides = np.flatnonzero(body == carrier)
+        moved[:, :, rides] = motion[:, index] @ start[:, rides]
     later_z = moved[:, 2]
     divisor = np.where(later_z > _NEAREST, later_z, 1.0)
     return moved[:, 0] / divisor * K[0, 0] + K[0, 2], moved[:, 1] / divisor * K[1, 1] + K[1, 2], later_z
