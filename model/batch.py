@@ -32,7 +32,7 @@ class _Batch:
         }
         return dataclasses.replace(self, **moved)  # pyright: ignore[reportArgumentType]
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self: T) -> T:
         """Returns a page-locked copy; `DataLoader(pin_memory=True)` calls this by name."""
         pinned = {
             field.name: getattr(self, field.name).pin_memory()
