@@ -46,9 +46,8 @@ class HumanDemo:
     def succeeded(self) -> bool:
         """Whether the cube ends above the table by robosuite's own measure."""
         self.scene.show(self.states[-1])
-        model, data = self.scene.model, self.scene.data
-        table = data.site("table_top").xpos[2] if _has_site(self.scene, "table_top") else model.body("table").pos[2]
-        return bool(data.body("cube_main").xpos[2] > table + _LIFTED)
+        data = self.scene.data
+        return bool(data.body("cube_main").xpos[2] > data.site("table_top").xpos[2] + _LIFTED)
 
 
 def lift_demos() -> list[HumanDemo]:
@@ -117,7 +116,3 @@ def _scene(xml: str, robosuite_root: Path) -> Scene:
             element.set("file", str(resolved))
     model = mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
     return Scene(model, mujoco.MjData(model))
-
-
-def _has_site(scene: Scene, name: str) -> bool:
-    return scene.mujoco.mj_name2id(scene.model, scene.mujoco.mjtObj.mjOBJ_SITE, name) >= 0

@@ -5,7 +5,7 @@ Dimensions: t control step, f rendered frame, n rigid body, q simulator state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,17 +31,15 @@ def replay(
     info: EpisodeInfo,
     states: Float[np.ndarray, "t q"],
     actions: Float[np.ndarray, "t 7"],
-    on_frame: Callable[[int, int], None] = lambda done, total: None,
 ) -> Recording:
     """Records an episode by state replay. `info.frame_stride` says which steps are rendered.
 
     Args:
         scene: The world the states belong to.
         renderer: Draws that world.
-        info: What to record about the episode; `views` and `renderer` are filled in here.
+        info: What to record about the episode; it comes out as it is.
         states: Simulator state before each action.
         actions: Episode actions (gripper 0 shut .. 1 open).
-        on_frame: Told (frames rendered, frames in all) after each frame.
     """
     frame_steps = np.arange(0, len(states), info.frame_stride)
     poses = _poses(scene, states)
@@ -50,11 +48,10 @@ def replay(
         if _is_still(poses.cameras[view]):
             renderer.keep(view, poses.still_bodies())
     frames: dict[View, list[Frame]] = {view: [] for view in VIEWS}
-    for index, step in enumerate(frame_steps):
+    for step in frame_steps:
         scene.show(states[step])
         for view in VIEWS:
             frames[view].append(renderer.render(view))
-        on_frame(index + 1, len(frame_steps))
     for view in VIEWS:
         renderer.forget(view)
     return Recording(

@@ -5,7 +5,7 @@ Dimensions: q simulator state (time, qpos, qvel), n rigid body.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -19,7 +19,6 @@ _TOOL_SITE = "gripper0_grip_site"
 _FINGER_JOINTS = ("gripper0_finger_joint1", "gripper0_finger_joint2")
 _FULL_OPENING = 0.08  # metres between the Panda's fingertips
 _MUJOCO_TO_OPENCV = np.diag([1.0, -1.0, -1.0])  # MuJoCo cameras look along -z with y up
-Side = Literal["left", "right"]
 
 
 class Scene:
