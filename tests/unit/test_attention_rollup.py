@@ -61,3 +61,10 @@ def test_latents_reach_their_patch_only() -> None:
     assert image.sum() == pytest.approx(1.0)
     np.testing.assert_allclose(image[:2, 2:], (0.6 + 0.1) / 4)
     np.testing.assert_allclose(image[2:, :2], 0.1 / 4)
+
+
+def test_a_pixel_has_the_attention_of_its_nearest_point() -> None:
+    uv = np.array([[2.5, 8.5], [13.5, 8.5]])  # left and right
+    image = points_on_pixels(np.array([1.0]), np.array([[0.75], [0.25]]), uv, (16, 16))
+    assert image[:, :7].sum() == pytest.approx(3 * image[:, 9:].sum())
+    assert image.sum() == pytest.approx(1.0)
