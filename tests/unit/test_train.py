@@ -248,11 +248,11 @@ def test_a_signal_saves_and_the_run_can_go_on(data: Path, tmp_path: Path, number
     out = tmp_path / "run"
     command = [sys.executable, "-m", "trainer", "train", *arguments(data, out, steps=100_000, workers=1)]
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log)
+        process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log, start_new_session=True)
         deadline = time.monotonic() + 240
         while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.1)
-        process.send_signal(number)
+        os.killpg(process.pid, number)  # as a terminal or a scheduler does: the loader process gets it too
         assert process.wait(timeout=60) == code, (tmp_path / "log").read_text()
     status = json.loads((out / "status.json").read_text())
     assert status["state"] == "stopped"

@@ -7,6 +7,7 @@ the number of workers, and training resumes at any batch without replaying the o
 from __future__ import annotations
 
 import dataclasses
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -164,6 +165,7 @@ def window_loader(
         collate_fn=_as_it_is,
         pin_memory=pin_memory,
         prefetch_factor=4 if num_workers else None,
+        worker_init_fn=_leave_signals_to_the_owner,
     )
 
 
@@ -178,3 +180,9 @@ def _concatenate(parts: list[T]) -> T:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _leave_signals_to_the_owner(_: int) -> None:
+    """Ctrl-C and SIGTERM reach the whole process group; what they mean is the training process's business."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from model.batch import Observation, Targets
@@ -30,7 +30,7 @@ def labelled_batches(
     first: int,
     workers: int,
     pin_memory: bool,
-) -> Iterator[LabelledBatch]:
+) -> Generator[LabelledBatch]:
     """Yields batch number `first` and all after it, epoch after epoch: a pure function of (episodes, sampling).
 
     Raises:

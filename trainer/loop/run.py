@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,7 @@ class Run:
     ema: Ema
     updater: Updater
     schedule: Schedule
-    batches: Iterator[LabelledBatch]
+    batches: Generator[LabelledBatch]
     probe: Probe
     store: RunStore
     log: RunLog

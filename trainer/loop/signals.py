@@ -29,13 +29,9 @@ class StopRequest:
 @contextmanager
 def stop_on_signals() -> Generator[StopRequest]:
     """Inside, SIGINT and SIGTERM only set the request; the handlers of before come back afterwards."""
-    request, owner = StopRequest(), os.getpid()
+    request = StopRequest()
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if os.getpid() != owner:  # a forked loader process: Ctrl-C reaches it too, but the owner decides
-            if number == signal.SIGTERM:
-                os._exit(128 + number)
-            return
         if request:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -10,6 +10,7 @@ import logging
 import os
 import platform
 import shutil
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def train(options: TrainOptions) -> int:
     store_run(options, config, data)
     with stop_on_signals() as stop:
         run = _prepare(options, config, episodes, data)
-        finished = run.go(stop)
+        with closing(run.batches):  # ends the loader processes, which ignore signals
+            finished = run.go(stop)
     if finished:
         _publish_final(run)
         _log.info("finished: %s", options.out / FINAL)
