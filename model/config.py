@@ -173,6 +173,8 @@ def compact() -> PolicyConfig:
         flow=FlowDecoderConfig(width=96, layers=2, heads=3, mlp_ratio=2, activation="relu", point_features=True),
         action=ActionDecoderConfig(width=64, layers=2, heads=4, latent=16),
         norm_pix=False,
+        # Ours, not the paper's: a policy to look at, so that foresight outweighs the action in the shared trunk.
+        loss=LossWeights(action=0.3, depth=0.2, future=0.5, flow=1.0),
     )
 
 
