@@ -138,7 +138,9 @@ def plain(value: object) -> Any:
     """The same as JSON can hold it: arrays become lists, numpy numbers Python's, NaN and infinities null."""
     if isinstance(value, np.ndarray):
         if value.dtype.kind == "f" and not np.isfinite(value).all():
-            return np.where(np.isfinite(value), value, None).tolist()
+            with_gaps = value.astype(object)
+            with_gaps[~np.isfinite(value)] = None
+            return with_gaps.tolist()
         return value.tolist()
     if isinstance(value, np.generic):
         return plain(value.item())
