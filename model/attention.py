@@ -20,7 +20,7 @@ from .tokens import Role, TokenLayout
 
 
 def attention_mask(layout: TokenLayout, rules: TokenConfig) -> Bool[Tensor, "n n"]:
-    """The mask of a full window, row = attending token, column = attended token (spec b.4).
+    """The mask of a full window, row = attending token, column = attended token.
 
     Padding is not in it: see `visible_keys`.
     """

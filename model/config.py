@@ -59,7 +59,7 @@ class PolicyConfig:
         flow_view: The view whose points move.
         image_size: Pixels a side at the policy's input.
         foresight: Which predictions beside the action exist.
-        depth_source: What the current-depth decoder reads (spec J1).
+        depth_source: What the current-depth decoder reads.
         future_readout: `absolute`: the decoder paints every pixel. `composite`: it chooses per pixel between the
             current image, the current image moved by a predicted warp, and newly painted colours.
         future_depth: Decodes the future's depth beside its RGB.

@@ -89,7 +89,7 @@ class Statistics:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossWeights:
-    """Weights of the sum, spec (d). The first four are the paper's; the others weigh terms inside them.
+    """Weights of the sum. The first four are those of the paper (arXiv 2502.10028); the others weigh terms inside them.
 
     Attributes:
         action, depth, future, flow: 1, beta, gamma, delta.
@@ -178,7 +178,7 @@ class ResamplerConfig:
 
     Attributes:
         latents: Latents an image (r).
-        layers, heads, head_dim, mlp_ratio: Spec (a.1): 3, 4, 128, 4.
+        layers, heads, head_dim, mlp_ratio: Of GR-MG's resampler: 3, 4, 128, 4.
     """
 
     latents: int = 9
@@ -193,7 +193,7 @@ class ResamplerConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenConfig:
-    """How many query tokens a frame has, in which order, and who may look at whom (spec b).
+    """How many query tokens a frame has, in which order, and who may look at whom.
 
     Attributes:
         flow: FLOW queries a frame.
@@ -234,7 +234,7 @@ class TrunkConfig:
     """The causal transformer.
 
     Attributes:
-        width, layers, heads, mlp_ratio: Spec (a.3): 384, 12, 12, 4.
+        width, layers, heads, mlp_ratio: Of GR-MG's trunk: 384, 12, 12, 4.
         dropout: Of embeddings, attention and residuals alike.
         checkpointing: Recomputes the layers in the backward pass: less memory, a third more work.
     """
@@ -254,7 +254,7 @@ class TrunkConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatchDecoderConfig:
-    """From conditioning tokens to a dense image (spec c.1).
+    """From conditioning tokens to a dense image.
 
     Attributes:
         patch_size: Pixels a side of one decoded patch.
@@ -282,7 +282,7 @@ class PatchDecoderConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FlowDecoderConfig:
-    """From FLOW tokens and start points to 3D displacements (spec c.2).
+    """From FLOW tokens and start points to 3D displacements.
 
     Attributes:
         width, layers, heads, mlp_ratio, activation: Of its blocks.
@@ -312,7 +312,7 @@ class FlowDecoderConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ActionDecoderConfig:
-    """The CVAE over action chunks (spec c.3)."""
+    """The CVAE over action chunks."""
 
     width: int = 128
     layers: int = 4

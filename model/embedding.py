@@ -1,4 +1,4 @@
-"""From an observation to the assembled tokens of the window: encoders, projections, queries, time (spec a.1, a.2).
+"""From an observation to the assembled tokens of the window: encoders, projections, queries, time.
 
 Dimensions: b batch, t frame of the window, v view, n token, d width, r latents, h w pixels.
 """

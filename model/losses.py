@@ -1,4 +1,4 @@
-"""The training losses: every term by name, masked, reduced in float32 (spec d).
+"""The training losses: every term by name, masked, reduced in float32.
 
 Dimensions: b batch, a supervised frame, t frame of the window, v view, p point, l flow step, k action step, h w pixels.
 """

@@ -1,4 +1,4 @@
-"""The policy: embedded tokens, the causal trunk and the decoders wired together (spec a to c).
+"""The policy: embedded tokens, the causal trunk and the decoders wired together.
 
 Dimensions: b batch, t frame of the window, a supervised frame, v view, n token, d width, p point, l flow step,
 k action step, r positions.
@@ -107,7 +107,7 @@ class Policy(nn.Module):
         """The chunk of the newest valid frame, gripper as probability of open; nothing else is computed.
 
         Only that frame's ACT queries, and what the mask lets them see, enter the trunk: the action is the one of the
-        full forward pass (spec b.6).
+        full forward pass.
         """
         lengths = observation.frame_mask.sum(1)
         chunks = torch.empty(len(lengths), self.config.window.chunk_size, 7, device=lengths.device)

@@ -1,6 +1,6 @@
 """The token layout: which index of the sequence is which token. The single source of truth for mask, policy and proof.
 
-A sequence is an optional prefix, then the same groups for every frame, in order (spec b.1):
+A sequence is an optional prefix, then the same groups for every frame, in order:
 
     prefix | frame 0: LANG STATE S_PATCH S_CLS W_PATCH W_CLS, queries (FLOW FUT_S FUT_W ACT) | frame 1: ... | ...
 

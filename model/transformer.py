@@ -1,4 +1,4 @@
-"""Pre-LN transformer blocks and the causal trunk made of them (GPT-2 style, spec a.3).
+"""Pre-LN transformer blocks and the causal trunk made of them (GPT-2 style).
 
 Dimensions: b batch, n tokens, r captured rows, d width, h heads.
 """

@@ -1,4 +1,4 @@
-"""The action decoder: a conditional VAE over chunks of actions (spec c.3).
+"""The action decoder: a conditional VAE over chunks of actions.
 
 Dimensions: n frames (batch x time), k action step in the chunk, z latent, d width.
 """

@@ -1,4 +1,4 @@
-"""The flow decoder: FLOW tokens and start points to 3D displacements and visibility (spec c.2).
+"""The flow decoder: FLOW tokens and start points to 3D displacements and visibility.
 
 Dimensions: n frames (batch x supervised), f FLOW tokens, p points, l flow steps, d width, h heads.
 """

@@ -20,7 +20,7 @@ KEEP_LOGIT = 3.0  # composite: the current image is kept almost everywhere until
 
 
 class FutureDecoder(nn.Module):
-    """One trunk for RGB and depth of all views (spec c.1, J8).
+    """One trunk for RGB and depth of all views.
 
     With `future_readout = "composite"` every pixel is a convex sum of three sources: the current image, the current
     image warped by a predicted smooth backward flow, and newly painted colours. Depth uses the same weights over the

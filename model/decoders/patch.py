@@ -1,4 +1,4 @@
-"""The patch decoder: conditioning tokens to a dense map (spec c.1). Depth and future image are read out of it.
+"""The patch decoder: conditioning tokens to a dense map. Depth and future image are read out of it.
 
 Dimensions: n images, c conditioning tokens, m patches, d width, o output channels, h w pixels.
 """

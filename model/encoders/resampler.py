@@ -1,4 +1,4 @@
-"""Perceiver resampler: many patch features to a few latents, one module for all views (spec a.1).
+"""Perceiver resampler: many patch features to a few latents, one module for all views.
 
 Dimensions: n images, m patches, r latents, c channels.
 """

@@ -1,4 +1,4 @@
-"""Proprioception to one STATE token a frame (spec a.1).
+"""Proprioception to one STATE token a frame.
 
 Dimensions: b batch, t frame, d width.
 """

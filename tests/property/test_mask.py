@@ -1,4 +1,4 @@
-"""The attention mask against spec b.3 and b.4, written down a second time: as a table, and token by token."""
+"""The attention mask against its rules, written down a second time: as a table, and token by token."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FUT_S  | 1 1 | 1 1 | 1 1 | 0 1 | 0 1 | 0 0 | 0 0
 FUT_W  | 1 1 | 1 1 | 1 1 | 0 1 | 0 0 | 0 1 | 0 0
 ACT    | 1 1 | 1 1 | 1 1 | 0 1 | 0 0 | 0 0 | 0 1
 """
-"""Spec b.3: row attends to column in an earlier frame, in its own frame. Later frames: always 0."""
+"""Row attends to column in an earlier frame, in its own frame. Later frames: always 0."""
 
 
 def _kind(name: str) -> str:
@@ -48,7 +48,7 @@ def test_default_mask_is_the_table_of_the_specification() -> None:
 
 
 def _expected(layout: TokenLayout, rules: TokenConfig, q: int, k: int) -> bool:
-    """Spec b.4 for one pair of tokens."""
+    """The rules for one pair of tokens."""
     row, column = layout.tokens[q], layout.tokens[k]
     frame_q, frame_k = int(layout.frames[q]), int(layout.frames[k])
     in_order = rules.input_causality == "frame" or k <= q

@@ -122,7 +122,7 @@ def test_resampler_attention_is_over_patches_and_latents() -> None:
 
 
 def test_paper_resampler_has_its_size() -> None:
-    """Spec a.1: 18.90 M parameters at width 768."""
+    """GR-MG: 18.90 M parameters at width 768."""
     count = sum(parameter.numel() for parameter in Resampler(768, ResamplerConfig()).parameters())
     assert abs(count - 18.90e6) < 0.02e6
 

@@ -61,7 +61,7 @@ def test_act_is_the_newest_chunk_of_the_full_pass(policy: Policy) -> None:
 
 
 def test_act_with_windows_of_different_length(policy: Policy) -> None:
-    """Spec b.6: dropping queries changes nothing, whatever the padding of each row."""
+    """Dropping queries changes nothing, whatever the padding of each row."""
     observation = _padded(make_observation(policy.config, batch=3), [1, 3, 2])
     chunk = _forward(policy, observation).action
     action = policy.act(observation)

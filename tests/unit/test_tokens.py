@@ -1,4 +1,4 @@
-"""The token layout against spec b.1, index by index."""
+"""The token layout, index by index."""
 
 from __future__ import annotations
 

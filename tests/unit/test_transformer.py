@@ -19,7 +19,7 @@ def _inputs() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def test_paper_trunk_has_its_size() -> None:
-    """Spec a.3: 21.29 M parameters."""
+    """GR-MG: 21.29 M parameters."""
     count = sum(parameter.numel() for parameter in Trunk(TrunkConfig()).parameters())
     assert count == pytest.approx(21.29e6, rel=1e-3)
 
