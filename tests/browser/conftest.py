@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -21,7 +24,7 @@ from tests.factories import make_recording
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-PATIENCE_MS = 90_000
+PATIENCE_MS = 180_000
 """Software rendering on a busy machine is slow; a passing test never waits this long."""
 
 
@@ -88,6 +91,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(20)
+        _stop_runs(folder / "runs")
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +126,15 @@ def visit(chromium: Browser, address: str) -> Iterator[Callable[..., Visit]]:
     yield open_page
     for context in contexts:
         context.close()
+
+
+def _stop_runs(runs: Path) -> None:
+    """A run outlives the page that started it; a test that fails midway must not leave one behind."""
+    for status in runs.glob("*/status.json"):
+        record = json.loads(status.read_text())
+        if record["state"] == "running":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(record["pid"], signal.SIGTERM)
 
 
 def _note_outside(visitor: Visit, request: Request, address: str) -> None:

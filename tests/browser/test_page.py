@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import Visit
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 Open = Callable[..., Visit]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from .conftest import Visit
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 def test_page_and_viewer_share_one_time_both_ways(visit: Callable[..., Visit]) -> None:

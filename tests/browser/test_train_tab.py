@@ -6,7 +6,7 @@ import pytest
 
 from .conftest import Visit
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 def test_a_run_is_started_watched_stopped_and_opened(visit: Callable[..., Visit]) -> None:
