@@ -30,3 +30,6 @@ def run_command(program: str, commands: Mapping[str, tuple[str, str]], argv: Seq
     except WorkbenchError as error:
         sys.stderr.write(f"error: {error}\n")
         return BAD_INPUT
+    except OSError as error:  # a full disk, a folder without permission: not ours, so no traceback
+        sys.stderr.write(f"error: {error.filename or argv[0]}: {error.strerror or error}\n")
+        return BAD_INPUT

@@ -126,6 +126,11 @@ def test_a_foreign_or_newer_folder_is_refused(checkpoint: Path) -> None:
         (checkpoint / "manifest.json").write_text(json.dumps(manifest))
 
 
+def test_metadata_of_another_shape_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"metadata\.json: field 'data'"):
+        load_checkpoint(reseal(checkpoint, METADATA, b'{"data": 3}'))
+
+
 def test_a_configuration_with_an_unknown_field_is_refused(checkpoint: Path) -> None:
     config = json.loads(to_json(CONFIG_TINY)) | {"surprise": 1}
     other = reseal(checkpoint, CONFIG, json.dumps(config).encode())

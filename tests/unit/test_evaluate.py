@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from model.config import preset
 from model.errors import ConfigError, EpisodeError
 from tests.factories import make_checkpoint, make_recording
+from tests.policy_factories import make_policy
 from trainer.episodes.packed import PackedEpisode, save_packed
 from trainer.loop.checkpoint import load_checkpoint, save_inference_checkpoint
 from trainer.metrics.catalog import METRICS
@@ -117,3 +119,14 @@ def test_bad_input_is_named(checkpoint: Path, data: Path, tmp_path: Path, capsys
         main([str(checkpoint), "--data", str(tmp_path / "absent")])
     with pytest.raises(ConfigError, match="no packed episode"):
         main([str(checkpoint), "--data", str(checkpoint)])
+    for place in (tmp_path, tmp_path / "absent" / "report.json"):
+        with pytest.raises(ConfigError, match="--json"):
+            main([str(checkpoint), "--data", str(data), "--json", str(place)])
+
+
+def test_a_decoder_that_is_given_the_true_depth_has_no_figures_from_a_predicted_start(data: Path) -> None:
+    tiny = preset("tiny")
+    policy = make_policy(dataclasses.replace(tiny, flow=dataclasses.replace(tiny.flow, start_depth=True)))
+    scores = score_window(predict_window(policy, PackedEpisode(data / "e0"), 10, points=8), policy.config)
+    assert "flow.moving.epe_mm" in scores
+    assert not any(name.startswith("flow_predicted_start") for name in scores)

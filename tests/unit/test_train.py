@@ -224,13 +224,20 @@ def test_bad_options_are_named(
 def test_an_unknown_preset_is_named_and_leaves_nothing(data: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="compact"):
         main(arguments(data, tmp_path / "run", preset="huge"))
-    assert not list(tmp_path.glob("run/*"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_data_without_episodes_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(EpisodeError, match=r"empty: .*trainer record"):
         main(arguments(tmp_path / "empty", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_probe_that_is_not_there_is_named_before_the_run_has_a_folder(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(EpisodeError, match="absent"):
+        main(arguments(data, tmp_path / "run", probe=tmp_path / "absent"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_signals_only_ask_and_their_handlers_go() -> None:

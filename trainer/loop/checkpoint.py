@@ -85,6 +85,8 @@ def load_checkpoint(folder: str | Path) -> LoadedCheckpoint:
     except (ConfigError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path / CONFIG}: {error}") from error
     metadata = read_json(path / METADATA)
+    if not isinstance(metadata.get("data", {}), dict):
+        raise CheckpointError(f"{path / METADATA}: field 'data' must be a JSON object; copy the checkpoint again")
     policy = Policy(config)
     load_weights(policy, path / WEIGHTS)
     policy.eval()

@@ -86,7 +86,7 @@ def describe_data(episodes: Sequence[Episode]) -> dict[str, Any]:
 
 
 def claim_folder(options: TrainOptions) -> dict[str, Any] | None:
-    """Makes the run's folder; returns what config.json stored when there is a run to resume.
+    """Checks that the run may have its folder; returns what config.json stored when there is a run to resume.
 
     Raises:
         ConfigError: The folder holds something and --resume was not given, or what it holds is no run.
@@ -100,12 +100,12 @@ def claim_folder(options: TrainOptions) -> dict[str, Any] | None:
         return read_json(out / RUN_CONFIG)
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"--out {out}: not empty and not a run; choose another folder")
-    out.mkdir(parents=True, exist_ok=True)
     return None
 
 
 def store_run(options: TrainOptions, config: PolicyConfig, data: dict[str, Any]) -> None:
-    """Writes config.json: the resolved policy configuration, the options and the data of the run."""
+    """Makes the run's folder with config.json: the resolved policy configuration, the options and the data."""
+    options.out.mkdir(parents=True, exist_ok=True)
     record = {"policy": json.loads(to_json(config)), "training": options.to_json(), "data": data}
     replace_file(options.out / RUN_CONFIG, (json.dumps(record, indent=1) + "\n").encode())
 

@@ -65,7 +65,9 @@ def train(options: TrainOptions) -> int:
     stored = claim_folder(options)
     options = _settled(options, stored)
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
+    device = choose_device(options.device)
     episodes = open_episodes(options.data)
+    probed = open_episodes(options.probe) if options.probe else episodes
     data = describe_data(episodes)
     if stored is None:
         config = options.policy_config()
@@ -77,7 +79,7 @@ def train(options: TrainOptions) -> int:
         _warn_of_other_data(stored.get("data", {}), data)
     store_run(options, config, data)
     with stop_on_signals() as stop:
-        run = _prepare(options, config, episodes, data)
+        run = _prepare(options, config, device, episodes, probed, data)
         with closing(run.batches):  # ends the loader processes, which ignore signals
             finished = run.go(stop)
     if finished:
@@ -96,8 +98,14 @@ def _settled(options: TrainOptions, stored: dict[str, Any] | None) -> TrainOptio
     return options
 
 
-def _prepare(options: TrainOptions, config: PolicyConfig, episodes: list[Episode], data: dict[str, Any]) -> Run:
-    device = choose_device(options.device)
+def _prepare(
+    options: TrainOptions,
+    config: PolicyConfig,
+    device: torch.device,
+    episodes: list[Episode],
+    probed: list[Episode],
+    data: dict[str, Any],
+) -> Run:
     precision = choose_precision(options.precision, device)
     torch.manual_seed(options.seed)
     policy = Policy(config).to(device)
@@ -160,7 +168,7 @@ def _prepare(options: TrainOptions, config: PolicyConfig, episodes: list[Episode
             workers=options.workers,
             pin_memory=device.type == "cuda",
         ),
-        probe=Probe(options.out, open_episodes(options.probe) if options.probe else episodes, config),
+        probe=Probe(options.out, probed, config),
         store=store,
         log=RunLog(options.out, first_step=progress.step + 1),
         metadata=metadata,

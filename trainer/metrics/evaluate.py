@@ -67,6 +67,8 @@ class EvaluateOptions:
 def main(argv: list[str]) -> int:
     """Prints the table, writes the JSON, returns 0."""
     options = tyro.cli(EvaluateOptions, args=argv, prog="python -m trainer evaluate")
+    if options.json is not None and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
+        raise ConfigError(f"--json {options.json}: must be a file in a folder that exists")
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
     checkpoint = load_checkpoint(options.checkpoint)
     names = [name for folder in options.data for name in find_episodes(folder)]

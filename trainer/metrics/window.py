@@ -114,7 +114,7 @@ def _flow_scores(window: Window, config: PolicyConfig) -> dict[str, float]:
     )
     score = partial(flow_scores, uvz_true=true, known=known, moving=moving, K=K)
     scores = score(uvz=start[:, None] + delta, start_uvz=start)
-    if prediction.depth is not None:
+    if prediction.depth is not None and not config.flow.start_depth:  # else the true depth is in the prediction
         own = start.copy()
         columns, rows = (np.clip(start[:, i].astype(int), 0, config.image_size - 1) for i in (0, 1))
         own[:, 2] = _array(prediction.depth[0, 0, view])[rows, columns]
