@@ -156,11 +156,15 @@ class TrainingDesk:
             CheckpointError: The run has not saved one yet.
         """
         folder = self._existing(name)
-        for candidate in (folder / "final", *sorted((folder / "checkpoints").glob("step-*"), reverse=True)):
-            if (candidate / "manifest.json").is_file():
-                self._catalog.add_checkpoint_root(candidate)
-                return read_checkpoint_row(candidate).id
-        raise CheckpointError(f"{name} has saved no checkpoint yet; the first comes with its first save, or on Stop")
+        manifests = [*folder.glob("final/manifest.json"), *folder.glob("checkpoints/step-*/manifest.json")]
+        if not manifests:
+            raise CheckpointError(
+                f"{name} has saved no checkpoint yet; the first comes with its first save, or on Stop"
+            )
+        # By time, not by name: a run that was extended after its end has steps newer than its `final`.
+        newest = max(manifests, key=lambda manifest: manifest.stat().st_mtime).parent
+        self._catalog.add_checkpoint_root(newest)
+        return read_checkpoint_row(newest).id
 
     def _spawn(self, name: str, arguments: Sequence[str]) -> None:
         self._runs.mkdir(parents=True, exist_ok=True)

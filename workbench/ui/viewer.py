@@ -11,11 +11,11 @@ import gzip
 import importlib.metadata
 import importlib.util
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import ConfigError
+from trainer.files import replace_file
 
 _SAME_ORIGIN_FETCH = (
     b"const fetch=(input,init)=>{const url=new URL(input instanceof Request?input.url:input,location.href);"
@@ -72,9 +72,8 @@ class Viewer:
         target = folder / f"{name}.{source.stat().st_size}.gz"
         if not target.is_file():
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=folder, delete=False) as temporary:
-                temporary.write(gzip.compress(before + source.read_bytes() + after, compresslevel=_FAST, mtime=0))
-            os.replace(temporary.name, target)
+            data = gzip.compress(before + source.read_bytes() + after, compresslevel=_FAST, mtime=0)
+            replace_file(target, data, durable=False)
         return target
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from model.errors import ConfigError
+from model.errors import ConfigError, WorkbenchError
 
 from ..catalog import CheckpointRow
 from ..charts.labels import HEADLINES, label_of
@@ -29,7 +29,7 @@ _PEAK_SHARE = 8.0
 
 
 def opening_payload(desk: Desk, query: Mapping[str, str], *, refresh: bool) -> Json:
-    """The lists, and the clip of the link.
+    """The lists, and the clip of the link; null with the `problem` in one line when that clip cannot be read.
 
     Raises:
         ConfigError: The link is malformed or names something that is not here.
@@ -39,12 +39,17 @@ def opening_payload(desk: Desk, query: Mapping[str, str], *, refresh: bool) -> J
     session = open_session(desk.catalog, parse_link(query))
     if session.checkpoint is not None:
         desk.warm_up(session.checkpoint.id)
+    try:
+        clip, problem = _clip(desk, session), ""
+    except WorkbenchError as error:  # the lists still let the visitor choose another clip
+        clip, problem = None, str(error)
     return {
         "checkpoints": [{"id": row.id, "name": checkpoint_title(row)} for row in desk.catalog.checkpoints()],
         "episodes": [row.cells() for row in desk.catalog.episodes()],
         "problems": [problem.message for problem in desk.catalog.problems()],
         "metrics": [{"name": name, "label": label_of(name)} for name in HEADLINES],
-        "clip": _clip(desk, session),
+        "clip": clip,
+        "problem": problem,
     }
 
 

@@ -4,11 +4,11 @@ import { askJson } from "./request.js";
 
 export async function open(choice = {}) {
   try {
-    const { clip, ...lists } = await askJson("open", choice);
+    const { clip, problem, ...lists } = await askJson("open", choice);
     state.lists = lists;
     emit("lists", lists);
     if (clip) show(clip);
-    report("open", "");
+    report("open", problem);
   } catch (error) {
     if (!state.lists && Object.keys(choice).length) await open(); // a broken link still opens the workbench
     report("open", error.message);
