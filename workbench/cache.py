@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import threading
 from collections import OrderedDict
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from trainer.files import replace_file
 
 from .foresight import Foresight
 from .foresight_file import from_file, to_bytes
@@ -76,7 +77,7 @@ class ForesightCache:
         data = to_bytes(foresight, checkpoint=key.checkpoint, episode=key.episode)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(path, data)
+            replace_file(path, data, durable=False)  # what a power cut spoils is predicted again
         except OSError as error:
             _log.warning("prediction not kept on disk: %s", error)
             return
@@ -114,15 +115,3 @@ class ForesightCache:
                 return
             path.unlink(missing_ok=True)
             total -= size
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Whole file or none. Not flushed to the platter: what a power cut spoils is predicted again."""
-    handle, temp = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temp).replace(path)
-    except BaseException:
-        Path(temp).unlink(missing_ok=True)
-        raise

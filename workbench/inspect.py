@@ -22,13 +22,13 @@ import tyro
 from model.errors import ConfigError
 from trainer.episodes.episode import Episode
 from trainer.episodes.open import open_episode
+from trainer.files import MANIFEST, new_folder
 
 from .foresight import Foresight
 from .predict import Predictor
 
 _log = logging.getLogger(__name__)
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "checkpoints" / "compact"
-MANIFEST = "manifest.json"
 FORMAT = {"format": "foresight-workbench inspection", "version": 1}
 
 
@@ -66,8 +66,6 @@ def inspect_episode(options: Options) -> None:
         EpisodeError: The episode cannot be used.
         ConfigError: `out` is in the way or cannot be written, or the stride is not positive.
     """
-    from trainer.loop.atomic import publish_folder
-
     started = time.monotonic()
     if options.stride < 1:
         raise ConfigError(f"--stride must be at least 1, got {options.stride}")
@@ -78,7 +76,8 @@ def inspect_episode(options: Options) -> None:
     foresights = list(predictor.foresee_range(episode, steps, progress=_progress))
     fresh = options.out.with_name(f"{options.out.name}.new-{os.getpid()}")
     try:
-        publish_folder(fresh, lambda folder: _fill(folder, episode, predictor, foresights), **FORMAT)
+        with new_folder(fresh, FORMAT, ConfigError) as folder:
+            _fill(folder, episode, predictor, foresights)
         _put_in_place(fresh, options.out)
     except OSError as error:
         raise ConfigError(f"--out {options.out}: cannot be written ({error.strerror or error})") from error

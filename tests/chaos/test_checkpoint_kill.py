@@ -22,8 +22,8 @@ from safetensors.torch import load_file
 
 from model.config import PolicyConfig, preset
 from tests.policy_factories import make_policy
-from trainer.loop.atomic import read_json
-from trainer.loop.checkpoint import METADATA
+from trainer.files import read_json
+from trainer.loop.checkpoint import CHECKPOINT, METADATA
 from trainer.loop.ema import Ema
 from trainer.loop.optim import build_optimizer
 from trainer.loop.resume import KEEP, OPTIMIZER, RAW, Progress, RunStore, restore_run
@@ -81,7 +81,11 @@ class Sitting:
         newest = RunStore(run).newest()
         assert newest is not None
         progress = restore_run(
-            newest, policy=self.policy, ema=self.ema, optimizer=self.optimizer, metadata=read_json(newest / METADATA)
+            newest,
+            policy=self.policy,
+            ema=self.ema,
+            optimizer=self.optimizer,
+            metadata=read_json(newest / METADATA, CHECKPOINT),
         )
         return progress.step
 
@@ -90,7 +94,7 @@ def newest_step(run: Path) -> int:
     """The step of the newest whole checkpoint; fails if there is none, or its content is of another save."""
     newest = RunStore(run).newest()
     assert newest is not None, "every checkpoint is lost"
-    step = read_json(newest / METADATA)["run"]["step"]
+    step = read_json(newest / METADATA, CHECKPOINT)["run"]["step"]
     assert newest.name == f"step-{step:06d}"
     assert all(bool((value == step).all()) for value in load_file(newest / RAW).values())
     assert (newest / OPTIMIZER).stat().st_size > 0

@@ -12,9 +12,9 @@ from model.errors import EpisodeError
 from tests.factories import make_recording
 from trainer.data.points import choose_points, flow_times
 from trainer.episodes.bundle import BUNDLED, MAX_BUNDLED_BYTES, bundle_episodes
-from trainer.episodes.files import folder_bytes
 from trainer.episodes.open import find_episodes, open_episode, split_name
 from trainer.episodes.packed import PackedEpisode, save_packed
+from trainer.files import folder_bytes
 
 ASSETS = Path(__file__).parents[2] / "assets" / "episodes"
 

@@ -17,8 +17,8 @@ from model.errors import CheckpointError
 from model.policy import Policy
 from tests.factories import make_checkpoint
 from tests.policy_factories import make_policy
+from trainer.files import new_folder
 from trainer.loop import resume
-from trainer.loop.atomic import publish_folder
 from trainer.loop.checkpoint import CARD, CONFIG, METADATA, WEIGHTS, load_checkpoint, save_inference_checkpoint
 from trainer.loop.ema import Ema
 from trainer.loop.optim import build_optimizer, optimizer_state
@@ -37,12 +37,9 @@ def reseal(folder: Path, name: str, data: bytes) -> Path:
     files = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"}
     files[name] = data
     other = folder.with_name("resealed")
-
-    def fill(temp: Path) -> None:
+    with new_folder(other, {"format": "foresight-workbench checkpoint", "version": 1}, CheckpointError) as temp:
         for key, value in files.items():
             (temp / key).write_bytes(value)
-
-    publish_folder(other, fill, format="foresight-workbench checkpoint", version=1)
     return other
 
 

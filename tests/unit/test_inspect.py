@@ -11,7 +11,8 @@ import pytest
 from model.cli import run_command
 from tests.factories import make_checkpoint, make_recording
 from trainer.episodes.packed import save_packed
-from trainer.loop.atomic import verify_folder
+from trainer.files import verify_folder
+from trainer.loop.checkpoint import CHECKPOINT
 from workbench.__main__ import COMMANDS
 
 FILES = {"predictions.safetensors", "predictions.json", "metrics.json", "numbers.csv", "episode.rrd", "report.html"}
@@ -34,7 +35,7 @@ def inspect(*argv: object) -> int:
 def test_writes_all_files_and_a_manifest(inputs: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert inspect(inputs / "full", "--checkpoint", inputs / "final", "--out", out, "--stride", 2) == 0
-    assert set(verify_folder(out)["files"]) == FILES
+    assert set(verify_folder(out, CHECKPOINT)["files"]) == FILES
     steps = json.loads((out / "metrics.json").read_text())["steps"]
     assert [step["step"] for step in steps] == [0, 2, 4]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]  # no temporary folder left

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 from model.errors import EpisodeError, WorkbenchError
+from trainer.files import folder_bytes
 
-from .files import folder_bytes
 from .packed import PackedEpisode
 from .transcode import save_compressed
 

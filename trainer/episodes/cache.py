@@ -10,9 +10,9 @@ import shutil
 from pathlib import Path
 
 from model.errors import EpisodeError
+from trainer.files import folder_bytes
 
 from .episode import Episode
-from .files import folder_bytes
 from .packed import PackedEpisode
 from .transcode import save_mapped
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from model.errors import EpisodeError
+from trainer.files import MANIFEST, TEMP_MARK
 
 from .episode import Episode
-from .files import MANIFEST_FILE, TEMP_MARK
 from .packed import PackedEpisode
 
-LOOKED_FOR = f"a packed episode ({MANIFEST_FILE}, meta.json, arrays.safetensors)"
+LOOKED_FOR = f"a packed episode ({MANIFEST}, meta.json, arrays.safetensors)"
 _MAX_DEPTH = 6
 
 
@@ -26,7 +26,7 @@ def open_episode(name: str | Path) -> Episode:
     path, index = split_name(str(name))
     if not path.exists():
         raise EpisodeError(f"{path}: does not exist")
-    if not (path / MANIFEST_FILE).is_file():
+    if not (path / MANIFEST).is_file():
         inside = len(find_episodes(path)) if path.is_dir() else 0
         hint = f"; {inside} episodes lie inside it, name one of them" if inside else ""
         raise EpisodeError(f"{path}: not an episode; looked for {LOOKED_FOR}{hint}")
@@ -58,7 +58,7 @@ def split_name(name: str) -> tuple[Path, int]:
 def _packed_folders(folder: Path, depth: int) -> list[Path]:
     if not folder.is_dir() or TEMP_MARK in folder.name:
         return []
-    if (folder / MANIFEST_FILE).is_file():
+    if (folder / MANIFEST).is_file():
         # a checkpoint has a manifest too
         return [folder] if (folder / "meta.json").is_file() else []
     if depth == 0:

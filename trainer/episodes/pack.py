@@ -10,9 +10,9 @@ from typing import Annotated
 import tyro
 
 from model.errors import EpisodeError
+from trainer.files import folder_bytes
 
 from .cache import cache_root, clean_cache
-from .files import folder_bytes
 from .open import find_episodes, open_episode, split_name
 from .packed import PackedEpisode
 from .schema import Encoding

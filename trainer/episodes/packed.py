@@ -29,7 +29,7 @@ from .content import (
     stream_values,
 )
 from .episode import View
-from .files import check_hash, new_folder, read_checked, read_manifest
+from .manifest import new_episode_folder, read_episode_manifest
 from .recording import Recording
 from .recording_check import check_arrays, check_recording
 from .schema import (
@@ -63,8 +63,8 @@ class PackedEpisode(StreamEpisode):
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
-        self._manifest = read_manifest(self._folder)
-        text = read_checked(self._folder, self._manifest, META_FILE).decode("utf-8", "replace")
+        self._manifest = read_episode_manifest(self._folder)
+        text = self._manifest.read_checked(META_FILE).decode("utf-8", "replace")
         meta = meta_from_json(text, self._folder / META_FILE)
         super().__init__(f"{self._folder}#0", meta, self._manifest.content_hash)
         self._streams: dict[str, Stream] = {}
@@ -98,7 +98,7 @@ class PackedEpisode(StreamEpisode):
     def verify(self) -> None:
         """Compares every file's sha256 with the manifest and decodes everything; raises at the first fault."""
         for name in self._manifest.files:
-            check_hash(self._folder, self._manifest, name)
+            self._manifest.check_hash(name)
         _ = self._arrays
         for view, kind in stream_keys(self._meta):
             stream = self.stream(view, kind)
@@ -107,7 +107,7 @@ class PackedEpisode(StreamEpisode):
 
     def read_file(self, name: str) -> bytes:
         """One file's bytes, compared with the manifest's sha256."""
-        return read_checked(self._folder, self._manifest, name)
+        return self._manifest.read_checked(name)
 
     def stream(self, view: View, kind: StreamKind) -> Stream:
         """Frames by index in the stored dtype (depth in 0.1 mm)."""
@@ -118,14 +118,14 @@ class PackedEpisode(StreamEpisode):
             if self.encoding == "mapped":
                 self._streams[name] = ArrayStream(open_npy(path, shape, dtype))
             else:
-                check_hash(self._folder, self._manifest, name)
+                self._manifest.check_hash(name)
                 jpeg = stream_codec(view, kind) == "jpeg"
                 self._streams[name] = JpegStream(path, shape) if jpeg else DeltaStream(path, shape, dtype)
         return self._streams[name]
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
-        check_hash(self._folder, self._manifest, ARRAYS_FILE)
+        self._manifest.check_hash(ARRAYS_FILE)
         return _read_arrays(self._folder / ARRAYS_FILE, self._meta)
 
 
@@ -146,7 +146,7 @@ def save_packed(recording: Recording, folder: str | Path, encoding: Encoding = "
             save_mapped(PackedEpisode(Path(temp) / "compressed"), folder)
         return
     meta = recording_meta(recording)
-    with new_folder(Path(folder), encoding, content_hash(recording)) as temp:
+    with new_episode_folder(Path(folder), encoding, content_hash(recording)) as temp:
         (temp / META_FILE).write_text(meta_to_json(meta), encoding="utf-8")
         (temp / ARRAYS_FILE).write_bytes(save(recording_arrays(recording)))
         for view, kind in stream_keys(meta):

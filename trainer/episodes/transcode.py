@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .content import stream_codec, stream_file, stream_keys
-from .files import new_folder
+from .manifest import new_episode_folder
 from .packed import PackedEpisode
 from .schema import ARRAYS_FILE, META_FILE, Encoding, stream_dtype
 from .streams import create_npy, write_delta
@@ -27,7 +27,7 @@ def save_as(episode: PackedEpisode, folder: str | Path, encoding: Encoding) -> N
 
 def save_mapped(episode: PackedEpisode, folder: str | Path) -> None:
     """Writes memory maps."""
-    with new_folder(Path(folder), "mapped", episode.content_hash) as temp:
+    with new_episode_folder(Path(folder), "mapped", episode.content_hash) as temp:
         _copy_common(episode, temp)
         for view, kind in stream_keys(episode.meta):
             stream, shape = episode.stream(view, kind), episode.meta.stream_shape(view, kind)
@@ -39,7 +39,7 @@ def save_mapped(episode: PackedEpisode, folder: str | Path) -> None:
 
 def save_compressed(episode: PackedEpisode, folder: str | Path) -> None:
     """Writes compressed streams."""
-    with new_folder(Path(folder), "compressed", episode.content_hash) as temp:
+    with new_episode_folder(Path(folder), "compressed", episode.content_hash) as temp:
         _copy_common(episode, temp)
         for view, kind in stream_keys(episode.meta):
             if stream_codec(view, kind) == "delta":

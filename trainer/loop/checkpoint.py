@@ -17,12 +17,15 @@ from model.config import PolicyConfig, from_json, to_json
 from model.errors import CheckpointError, ConfigError
 from model.policy import Policy
 from model.weights import load_weights, save_weights
+from trainer.files import MAX_JSON_BYTES, FolderKind, new_folder, read_json, sha256_of, verify_folder
 
-from .atomic import MAX_JSON_BYTES, publish_folder, read_json, sha256_of, verify_folder
 from .card import model_card
 
 FORMAT, VERSION = "foresight-workbench checkpoint", 1
 CONFIG, WEIGHTS, CARD, METADATA = "config.json", "weights.safetensors", "card.md", "metadata.json"
+CHECKPOINT = FolderKind(
+    name="a checkpoint", remedy="copy the checkpoint again", error=CheckpointError, unsafe=CheckpointError
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +59,12 @@ def publish_checkpoint(
     folder: Path, config: PolicyConfig, metadata: Mapping[str, Any], tensors: Mapping[str, Callable[[Path], None]]
 ) -> None:
     """`save_inference_checkpoint` with any set of tensor files: file name -> function that writes the file."""
-    if folder.exists():
-        raise CheckpointError(f"{folder}: exists already; choose another name or remove it")
-
-    def fill(temp: Path) -> None:
+    with new_folder(folder, {"format": FORMAT, "version": VERSION}, CheckpointError) as temp:
         (temp / CONFIG).write_text(to_json(config), encoding="utf-8")
         (temp / METADATA).write_text(json.dumps(metadata, indent=1) + "\n", encoding="utf-8")
         (temp / CARD).write_text(model_card(config, metadata), encoding="utf-8")
         for name, write in tensors.items():
             write(temp / name)
-
-    publish_folder(folder, fill, format=FORMAT, version=VERSION)
 
 
 def load_checkpoint(folder: str | Path) -> LoadedCheckpoint:
@@ -84,7 +82,7 @@ def load_checkpoint(folder: str | Path) -> LoadedCheckpoint:
         config = from_json((path / CONFIG).read_text(encoding="utf-8"))
     except (ConfigError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{path / CONFIG}: {error}") from error
-    metadata = read_json(path / METADATA)
+    metadata = read_json(path / METADATA, CHECKPOINT)
     if not isinstance(metadata.get("data", {}), dict):
         raise CheckpointError(f"{path / METADATA}: field 'data' must be a JSON object; copy the checkpoint again")
     policy = Policy(config)
@@ -99,7 +97,7 @@ def check_manifest(folder: Path) -> None:
     Raises:
         CheckpointError: As `load_checkpoint`.
     """
-    manifest = verify_folder(folder)
+    manifest = verify_folder(folder, CHECKPOINT)
     if manifest.get("format") != FORMAT:
         raise CheckpointError(
             f"{folder}: not a checkpoint of this program (manifest says {manifest.get('format')!r:.60})"

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from .atomic import replace_file
+from trainer.files import replace_file
 
 METRICS, STATUS = "metrics.jsonl", "status.json"
 State = Literal["running", "finished", "stopped", "failed"]

@@ -14,9 +14,9 @@ from model.config import PolicyConfig
 from model.errors import EpisodeError
 from model.policy import Policy
 from trainer.episodes.episode import Episode
+from trainer.files import replace_file
 from trainer.metrics.window import Window, predict_window, rgb_future, rgb_now, score_window, true_depth
 
-from .atomic import replace_file
 from .png import colour_depth, encode_png
 
 PROBES = "probes"

@@ -24,8 +24,8 @@ from model.config import PolicyConfig
 from model.errors import CheckpointError
 from model.policy import Policy
 from model.weights import load_weights, save_weights
+from trainer.files import replace_file, sweep_temporaries
 
-from .atomic import replace_file, sweep_temporaries
 from .checkpoint import WEIGHTS, check_manifest, publish_checkpoint
 from .ema import Ema
 from .optim import optimizer_state, restore_optimizer

@@ -17,8 +17,9 @@ from model.config import PolicyConfig, from_json, to_json
 from model.errors import CheckpointError, ConfigError, EpisodeError
 from trainer.episodes.episode import Episode
 from trainer.episodes.open import find_episodes, open_episode
+from trainer.files import read_json, replace_file
 
-from .atomic import read_json, replace_file
+from .checkpoint import CHECKPOINT
 from .options import TrainOptions
 from .step import Precision
 
@@ -97,7 +98,7 @@ def claim_folder(options: TrainOptions) -> dict[str, Any] | None:
     if (out / RUN_CONFIG).is_file():
         if not options.resume:
             raise ConfigError(f"--out {out}: a run is there already; add --resume to go on, or choose another folder")
-        return read_json(out / RUN_CONFIG)
+        return read_json(out / RUN_CONFIG, CHECKPOINT)
     if out.exists() and any(out.iterdir()):
         raise ConfigError(f"--out {out}: not empty and not a run; choose another folder")
     return None

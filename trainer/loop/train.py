@@ -23,10 +23,10 @@ from trainer.data.statistics import measure_statistics
 from trainer.data.windows import Sampling
 from trainer.episodes.cache import mapped
 from trainer.episodes.episode import Episode
+from trainer.files import read_json
 
-from .atomic import read_json
 from .batches import labelled_batches
-from .checkpoint import METADATA, save_inference_checkpoint
+from .checkpoint import CHECKPOINT, METADATA, save_inference_checkpoint
 from .ema import Ema
 from .log import RunLog
 from .optim import build_optimizer
@@ -115,7 +115,7 @@ def _prepare(
     progress = Progress(step=0, elapsed_s=0.0, windows=0)
     if newest := store.newest():
         progress = restore_run(
-            newest, policy=policy, ema=ema, optimizer=optimizer, metadata=read_json(newest / METADATA)
+            newest, policy=policy, ema=ema, optimizer=optimizer, metadata=read_json(newest / METADATA, CHECKPOINT)
         )
         _log.info("resumed from %s", newest)
     sampling = Sampling(

@@ -20,7 +20,7 @@ from model.errors import ConfigError
 from trainer.data.points import FLOW_POINTS
 from trainer.episodes.episode import Episode
 from trainer.episodes.open import find_episodes, open_episode
-from trainer.loop.atomic import replace_file
+from trainer.files import replace_file
 from trainer.loop.checkpoint import LoadedCheckpoint, load_checkpoint
 from trainer.loop.setup import SHORT_HASH
 
