@@ -13,6 +13,7 @@ from model.cli import run_command
 from model.errors import EpisodeError
 from tests.factories import make_recording
 from trainer.__main__ import COMMANDS
+from trainer.episodes import cache
 from trainer.episodes.cache import cache_root, clean_cache, mapped
 from trainer.episodes.memory import MemoryEpisode
 from trainer.episodes.open import find_episodes, open_episode, split_name
@@ -67,6 +68,41 @@ def test_the_cache_is_made_once_and_mended(episodes: Path) -> None:
     (first.folder / "static_rgb.npy").write_bytes(b"short")
     np.testing.assert_array_equal(mapped(episode).rgb("static", 4), episode.rgb("static", 4))
     assert mapped(first) is first
+
+
+@pytest.mark.parametrize("spoilt", ["static_rgb.npy", "manifest.json", "meta.json", "arrays.safetensors"])
+@pytest.mark.parametrize("loss", ["zeros", "empty", "gone"])
+def test_what_a_power_loss_spoils_is_made_again(
+    episodes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoilt: str, loss: str
+) -> None:
+    episode = open_episode(episodes / "task-0" / "0")
+    copy = mapped(episode)
+    assert isinstance(copy, PackedEpisode)
+    path = copy.folder / spoilt
+    size = path.stat().st_size
+    path.unlink()
+    if loss != "gone":
+        path.write_bytes(bytes(size) if loss == "zeros" else b"")
+    (tmp_path / "boot_id").write_text("the next boot")
+    monkeypatch.setattr(cache, "_BOOT_ID", tmp_path / "boot_id")
+    made_again = mapped(episode)
+    assert isinstance(made_again, PackedEpisode)
+    made_again.verify()
+    np.testing.assert_array_equal(made_again.rgb("static", 4), episode.rgb("static", 4))
+
+
+def test_a_copy_is_made_without_flushing_and_verified_once_a_boot(
+    episodes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verified: list[PackedEpisode] = []
+    monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("a cache needs no durability"))
+    monkeypatch.setattr(PackedEpisode, "verify", lambda episode: verified.append(episode))
+    monkeypatch.setattr(cache, "_BOOT_ID", tmp_path / "boot_id")
+    for boot, times in (("first", 0), ("second", 1)):
+        (tmp_path / "boot_id").write_text(boot)
+        for _ in range(2):
+            mapped(open_episode(episodes / "task-0" / "0"))
+        assert len(verified) == times
     memory = MemoryEpisode(make_recording(length=4))
     assert mapped(memory) is memory
 

@@ -1,6 +1,8 @@
 """Memory-mapped copies of compressed episodes on the local disk, made on first use, keyed by content hash.
 
 A copy that two processes make at once is kept once. Nothing here is precious: the folder may be deleted at any time.
+So nothing is flushed to disk either. What a power loss spoils (it may keep a file's size and lose its content) is found
+by the hashes, which are compared when a copy is first opened after the machine started, and is made again.
 """
 
 from __future__ import annotations
@@ -9,14 +11,16 @@ import os
 import shutil
 from pathlib import Path
 
-from model.errors import EpisodeError
-from trainer.files import folder_bytes
+from model.errors import EpisodeError, WorkbenchError
+from trainer.files import folder_bytes, replace_file
 
 from .episode import Episode
 from .packed import PackedEpisode
 from .transcode import save_mapped
 
 _KEPT_BYTES = 60 << 30
+_CHECKED = "checked-since-boot"
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def cache_root() -> Path:
@@ -45,7 +49,8 @@ def mapped(episode: Episode) -> Episode:
                 "set FORESIGHT_CACHE to a folder on a larger disk"
             )
         try:
-            save_mapped(episode, folder)
+            save_mapped(episode, folder, durable=False)
+            _mark_checked(folder)  # written since the machine started: the page cache has all of it
         except EpisodeError:
             if not folder.exists():  # else somebody else was faster
                 raise
@@ -79,10 +84,27 @@ def _open(folder: Path) -> PackedEpisode | None:
     if not folder.is_dir():
         return None
     try:
-        return PackedEpisode(folder)
-    except EpisodeError:
+        kept = PackedEpisode(folder)
+        if not _is_checked(folder):
+            kept.verify()
+            _mark_checked(folder)
+    except WorkbenchError:
         shutil.rmtree(folder, ignore_errors=True)
         return None
+    return kept
+
+
+def _is_checked(folder: Path) -> bool:
+    """Whether the copy was made or verified since the machine started; unknown counts as not."""
+    try:
+        return (folder / _CHECKED).read_bytes() == _BOOT_ID.read_bytes()
+    except OSError:
+        return False
+
+
+def _mark_checked(folder: Path) -> None:
+    if _BOOT_ID.is_file():  # elsewhere than on Linux, every opening verifies
+        replace_file(folder / _CHECKED, _BOOT_ID.read_bytes(), durable=False)
 
 
 def _raw_bytes(episode: PackedEpisode) -> list[int]:

@@ -56,14 +56,16 @@ class EpisodeManifest:
         return self.files[name]
 
 
-def new_episode_folder(folder: Path, encoding: Encoding, content_hash: str) -> AbstractContextManager[Path]:
+def new_episode_folder(
+    folder: Path, encoding: Encoding, content_hash: str, *, durable: bool = True
+) -> AbstractContextManager[Path]:
     """`trainer.files.new_folder` with the manifest of a packed episode.
 
     Raises:
         EpisodeError: When `folder` exists already (and is not an empty folder).
     """
     facts = {"schema": SCHEMA, "version": VERSION, "encoding": encoding, "content_hash": content_hash}
-    return new_folder(folder, facts, EpisodeError)
+    return new_folder(folder, facts, EpisodeError, durable=durable)
 
 
 def read_episode_manifest(folder: Path) -> EpisodeManifest:

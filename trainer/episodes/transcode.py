@@ -25,9 +25,9 @@ def save_as(episode: PackedEpisode, folder: str | Path, encoding: Encoding) -> N
         save_compressed(episode, folder)
 
 
-def save_mapped(episode: PackedEpisode, folder: str | Path) -> None:
-    """Writes memory maps."""
-    with new_episode_folder(Path(folder), "mapped", episode.content_hash) as temp:
+def save_mapped(episode: PackedEpisode, folder: str | Path, *, durable: bool = True) -> None:
+    """Writes memory maps; without `durable` a power loss may spoil them (see `trainer.files.new_folder`)."""
+    with new_episode_folder(Path(folder), "mapped", episode.content_hash, durable=durable) as temp:
         _copy_common(episode, temp)
         for view, kind in stream_keys(episode.meta):
             stream, shape = episode.stream(view, kind), episode.meta.stream_shape(view, kind)
