@@ -9,10 +9,10 @@ import pytest
 
 from trainer.episodes.episode import ActionSpace
 from trainer.metrics.action import action_errors, hold_still, rotation_between_deg
-from trainer.metrics.catalog import METRICS, metric_of, skill
+from trainer.metrics.catalog import BASELINE, METRICS, metric_of, skill
 from trainer.metrics.depth import depth_errors
 from trainer.metrics.flow import track_errors, visibility_accuracy
-from trainer.metrics.image import PSNR_CEILING_DB, moving_pixels, psnr_db, ssim
+from trainer.metrics.image import PSNR_CEILING_DB, mean_ssim, moving_pixels, psnr_db, ssim_map
 from trainer.metrics.interval import bootstrap_mean
 from trainer.metrics.step import action_scores, depth_scores, flow_scores, future_scores, visibility_scores
 
@@ -57,15 +57,48 @@ def test_psnr_does_not_wrap_around_in_uint8() -> None:
 def test_ssim_of_constant_images_is_the_luminance_term() -> None:
     a, b = np.full((16, 16, 3), 51, np.uint8), np.full((16, 16, 3), 102, np.uint8)
     expected = (2 * 0.2 * 0.4 + 1e-4) / (0.2**2 + 0.4**2 + 1e-4)
-    assert ssim(a, b) == pytest.approx(expected, rel=1e-9)
+    assert mean_ssim(ssim_map(a, b)) == pytest.approx(expected, rel=1e-9)
 
 
 def test_ssim_is_one_for_equal_images_and_falls_with_noise() -> None:
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
     noisy = np.clip(image + rng.normal(0, 40, image.shape), 0, 255).astype(np.uint8)
-    assert ssim(image, image) == pytest.approx(1.0)
-    assert 0.2 < ssim(noisy, image) < 0.95
+    assert mean_ssim(ssim_map(image, image)) == pytest.approx(1.0)
+    assert 0.2 < mean_ssim(ssim_map(noisy, image)) < 0.95
+
+
+def ssim_at(a: np.ndarray, b: np.ndarray, row: int, column: int) -> float:
+    """SSIM at one pixel, straight from its definition: weighted moments of the 11 x 11 window around it."""
+    offsets = np.arange(-5, 6)
+    weights = np.exp(-(offsets[:, None] ** 2 + offsets**2) / (2 * 1.5**2))
+    weights /= weights.sum()
+    x, y = (image[row - 5 : row + 6, column - 5 : column + 6] @ (0.299, 0.587, 0.114) / 255 for image in (a, b))
+    mean_x, mean_y = (weights * x).sum(), (weights * y).sum()
+    var_x, var_y = (weights * (x - mean_x) ** 2).sum(), (weights * (y - mean_y) ** 2).sum()
+    covariance = (weights * (x - mean_x) * (y - mean_y)).sum()
+    return ((2 * mean_x * mean_y + 1e-4) * (2 * covariance + 9e-4)) / (
+        (mean_x**2 + mean_y**2 + 1e-4) * (var_x + var_y + 9e-4)
+    )
+
+
+def test_ssim_of_all_and_of_moving_pixels_is_the_mean_of_its_definition() -> None:
+    rng = np.random.default_rng(3)
+    now = rng.integers(0, 256, (20, 24, 3)).astype(np.uint8)
+    true = now.copy()
+    true[:9, :14] = rng.integers(0, 256, (9, 14, 3))  # reaches into the border, where there is no figure
+    guess = np.clip(true + rng.normal(0, 30, true.shape), 0, 255).astype(np.uint8)
+    moving, inner = moving_pixels(now, true), [(row, column) for row in range(5, 15) for column in range(5, 19)]
+    depth = np.ones((20, 24))
+    scores = future_scores(rgb=guess, rgb_true=true, rgb_now=now, depth=depth, depth_true=None, depth_now_true=None)
+    for name, image in (("", guess), (BASELINE, now)):
+        everywhere = [ssim_at(image, true, *pixel) for pixel in inner]
+        where = [ssim_at(image, true, *pixel) for pixel in inner if moving[pixel]]
+        assert scores[f"future_rgb.ssim{name}"] == pytest.approx(np.mean(everywhere), rel=1e-9)
+        assert scores[f"future_rgb.ssim_moving{name}"] == pytest.approx(np.mean(where), rel=1e-9)
+    border = np.zeros((20, 24), bool)
+    border[:5] = True
+    assert math.isnan(mean_ssim(ssim_map(guess, true), border))
 
 
 def test_moving_pixels_are_those_that_change_and_too_few_are_none() -> None:

@@ -46,17 +46,24 @@ def psnr_db(
     return float(min(PSNR_CEILING_DB, -10.0 * np.log10(max(chosen.mean(), 1e-12))))
 
 
-def ssim(
-    predicted: UInt8[np.ndarray, "h w 3"],
-    true: UInt8[np.ndarray, "h w 3"],
-    where: Bool[np.ndarray, "h w"] | None = None,
-) -> float:
-    """Structural similarity (Wang et al. 2004) of the luma in 0..1, mean over the pixels `where`, 1 = equal.
+def ssim_map(
+    predicted: UInt8[np.ndarray, "h w 3"], true: UInt8[np.ndarray, "h w 3"]
+) -> Float[np.ndarray, "inner_h inner_w"]:
+    """Structural similarity (Wang et al. 2004) of the luma in 0..1 at every pixel, 1 = equal; see `mean_ssim`.
 
     Gaussian window of 11 pixels with sigma 1.5; only pixels whose window lies inside the image count (5 px border
-    dropped). NaN when none is left.
+    dropped).
     """
-    similarity = _ssim_map(_luma(predicted), _luma(true))
+    a, b = _luma(predicted), _luma(true)
+    mean_a, mean_b = _blur(a), _blur(b)
+    var_a, var_b = _blur(a * a) - mean_a**2, _blur(b * b) - mean_b**2
+    covariance = _blur(a * b) - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + SSIM_C1) / (mean_a**2 + mean_b**2 + SSIM_C1)
+    return luminance * (2 * covariance + SSIM_C2) / (var_a + var_b + SSIM_C2)
+
+
+def mean_ssim(similarity: Float[np.ndarray, "inner_h inner_w"], where: Bool[np.ndarray, "h w"] | None = None) -> float:
+    """Mean of an `ssim_map` over the image's pixels `where`; NaN when none is left inside the border."""
     if where is None:
         return float(similarity.mean())
     border = SSIM_WINDOW // 2
@@ -66,14 +73,6 @@ def ssim(
 
 def _luma(image: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
     return image.astype(np.float64) @ np.asarray(LUMA) / 255.0
-
-
-def _ssim_map(a: Float[np.ndarray, "h w"], b: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h2 w2"]:
-    mean_a, mean_b = _blur(a), _blur(b)
-    var_a, var_b = _blur(a * a) - mean_a**2, _blur(b * b) - mean_b**2
-    covariance = _blur(a * b) - mean_a * mean_b
-    luminance = (2 * mean_a * mean_b + SSIM_C1) / (mean_a**2 + mean_b**2 + SSIM_C1)
-    return luminance * (2 * covariance + SSIM_C2) / (var_a + var_b + SSIM_C2)
 
 
 def _blur(image: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h2 w2"]:

@@ -15,7 +15,7 @@ from .action import action_errors, hold_still
 from .catalog import BASELINE, DATASET_MEAN
 from .depth import depth_errors
 from .flow import track_errors, visibility_accuracy
-from .image import moving_pixels, psnr_db, ssim
+from .image import mean_ssim, moving_pixels, psnr_db, ssim_map
 
 
 def depth_scores(
@@ -38,11 +38,12 @@ def future_scores(
     moving = moving_pixels(rgb_now, rgb_true)
 
     def image(guess: UInt8[np.ndarray, "h w 3"]) -> dict[str, float]:
+        similarity = ssim_map(guess, rgb_true)
         return {
             "psnr_db": psnr_db(guess, rgb_true),
             "psnr_moving_db": psnr_db(guess, rgb_true, moving),
-            "ssim": ssim(guess, rgb_true),
-            "ssim_moving": ssim(guess, rgb_true, moving),
+            "ssim": mean_ssim(similarity),
+            "ssim_moving": mean_ssim(similarity, moving),
         }
 
     scores = _paired("future_rgb.", image(rgb), image(rgb_now))
