@@ -214,8 +214,8 @@ class Predictor:
             _check(cancel)
             pairs = zip(inputs, predictions, strict=True)
             foresights = [assemble(loaded.policy, episode, item, made, mean_action) for item, made in pairs]
-        for foresight in foresights:
-            self._cache.put(self._key(episode, foresight.step), foresight)
+            for foresight in foresights:  # still under the lock: the next visitor in line must find it
+                self._cache.put(self._key(episode, foresight.step), foresight)
         return foresights
 
     def _key(self, episode: Episode, step: int) -> Key:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib.abc
 import importlib.machinery
 import sys
-from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 _MODULE = "gradio.component_meta"
 
@@ -34,7 +34,10 @@ class _Finder(importlib.abc.MetaPathFinder):
     """Wraps the loader of one module of gradio and leaves every other import alone."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+        self,
+        fullname: str,
+        path: Any,
+        target: ModuleType | None = None,  # a namespace package's path is no Sequence
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname != _MODULE:
             return None
