@@ -25,6 +25,7 @@ from trainer.episodes.packed import save_packed
 from trainer.loop.checkpoint import load_checkpoint
 from trainer.loop.ema import Ema
 from trainer.loop.optim import build_optimizer
+from trainer.loop.options import TrainOptions
 from trainer.loop.signals import stop_on_signals
 from trainer.loop.step import Updater
 from trainer.loop.train import main
@@ -265,3 +266,9 @@ def test_a_signal_saves_and_the_run_can_go_on(data: Path, tmp_path: Path, number
     assert status["state"] == "stopped"
     assert status["step"] == logged(out)[-1]["step"]
     assert main([*arguments(data, out, steps=status["step"] + 1), "--resume"]) == 0
+
+
+def test_a_checkpoint_does_not_tell_folders() -> None:
+    options = TrainOptions(data=(Path("/some/where/data"),), out=Path("/some/where/run"), preset="/some/where/my.json")
+    assert "/some" not in json.dumps(options.facts())
+    assert options.facts()["data"] == ["data"]

@@ -109,6 +109,11 @@ class TrainOptions:
         """Plain values, paths as strings."""
         return json.loads(json.dumps(dataclasses.asdict(self), default=str))
 
+    def facts(self) -> dict[str, Any]:
+        """As `to_json`, with names for paths: a checkpoint travels and says nothing about its machine's folders."""
+        named = dataclasses.replace(self, preset=Path(self.preset).name)
+        return json.loads(json.dumps(dataclasses.asdict(named), default=lambda path: Path(path).name))
+
 
 def resumed_options(options: TrainOptions, stored: Mapping[str, Any]) -> TrainOptions:
     """The options to go on with: those `stored` in the run, and from the command line what may change.

@@ -134,7 +134,7 @@ def _prepare(
         "precision": precision,
         "torch": torch.__version__,
         "data": data,
-        "training": options.to_json(),
+        "training": options.facts(),
     }
     return Run(
         options=options,
