@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -16,7 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .config import TokenConfig
+from .errors import CaptureError
 from .tokens import Role, TokenLayout
+
+CAPTURE_TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+"""How far captured probabilities times V may lie from the fused result, as a share of the largest value of V, by the
+dtype of the forward pass: rounding of a few hundred float32 terms, or of one half-precision result."""
 
 
 def attention_mask(layout: TokenLayout, rules: TokenConfig) -> Bool[Tensor, "n n"]:
@@ -78,31 +84,72 @@ class Capture:
         `flow.m`: (b, a, heads, p, FLOW tokens), with `flow.attention = "full"` (b, a, heads, p, FLOW tokens + p).
 
     Attributes:
-        rows: Name of a token group of the layout.
+        rows: A token group of the layout, or several: their rows then follow each other in this order.
         layers: Trunk layers to capture, None = all.
+        heads: Trunk heads to capture, in this order, None = all.
     """
 
-    rows: str = "ACT"
+    rows: str | tuple[str, ...] = "ACT"
     layers: tuple[int, ...] | None = None
+    heads: tuple[int, ...] | None = None
 
     def wants(self, layer: int) -> bool:
         """Whether a trunk layer is asked for."""
         return self.layers is None or layer in self.layers
 
+    def positions(self, layout: TokenLayout) -> Int64[Tensor, "t r"]:
+        """Sequence positions of the asked rows, by frame. An unknown group raises KeyError."""
+        names = (self.rows,) if isinstance(self.rows, str) else self.rows
+        return torch.cat([layout.indices(name).unflatten(0, (layout.n_frames, -1)) for name in names], 1)
+
 
 def attention_probabilities(
     q: Float[Tensor, "b h q c"], k: Float[Tensor, "b h k c"], mask: Bool[Tensor, "#b #h q k"] | None
 ) -> Float[Tensor, "b h q k"]:
-    """softmax(q k^T / sqrt(c)) in float32 over the allowed keys, from the very q and k of the forward pass."""
+    """softmax(q k^T / sqrt(c)) over the allowed keys, from the very q and k of the forward pass; at least float32."""
     with torch.autocast(q.device.type, enabled=False):
-        scores = q.float() @ k.float().transpose(-1, -2) / math.sqrt(q.shape[-1])
+        if q.dtype != torch.float64:
+            q, k = q.float(), k.float()
+        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
         if mask is not None:
             scores = scores.masked_fill(~mask, -math.inf)
         return scores.softmax(-1)
 
 
+def use_attention(module: nn.Module, implementation: Literal["sdpa", "eager"]) -> None:
+    """Sets how all attention inside `module` is computed: PyTorch's fused kernel (the default), or written out.
+
+    The result is the same up to rounding. It is a way to run, not a property of the weights: no checkpoint stores it.
+    """
+    for part in module.modules():
+        if isinstance(part, Attention):
+            part.implementation = implementation
+
+
+def check_captures(module: nn.Module, on: bool = True) -> None:
+    """From now on every capture inside `module` is compared with the fused result; a mismatch raises CaptureError.
+
+    Costs one small product for each captured layer. Not checked while dropout is active: the kernel's draw is its own.
+    """
+    for part in module.modules():
+        if isinstance(part, Attention):
+            part.check = on
+
+
+def capture_deviation(
+    probabilities: Float[Tensor, "b h r k"], v: Float[Tensor, "b h k c"], fused: Float[Tensor, "b h r c"]
+) -> float:
+    """Largest |probabilities @ V - fused result|, as a share of the largest |V|."""
+    with torch.autocast(v.device.type, enabled=False):
+        again = probabilities @ v.to(probabilities.dtype)
+    return float((again - fused).abs().amax() / v.abs().amax().clamp_min(1e-12))
+
+
 class Attention(nn.Module):
     """Multi-head attention on PyTorch's fused kernel; rows asked for are recomputed beside it.
+
+    Attributes:
+        check: Captured probabilities must reproduce the fused result, see `check_captures`.
 
     Args:
         width: Of the attending tokens and of the result.
@@ -116,6 +163,8 @@ class Attention(nn.Module):
         super().__init__()
         inner = heads * (head_dim or width // heads)
         self.heads, self.dropout = heads, dropout
+        self.check = False
+        self.implementation: Literal["sdpa", "eager"] = "sdpa"
         self.query = nn.Linear(width, inner, bias=bias)
         self.key_value = nn.Linear(width, 2 * inner, bias=bias)
         self.out = nn.Linear(inner, width, bias=bias)
@@ -130,17 +179,39 @@ class Attention(nn.Module):
         *,
         mask: Bool[Tensor, "#b 1 q k"] | None = None,
         rows: Int64[Tensor, " r"] | slice | None = None,
+        heads: tuple[int, ...] | None = None,
     ) -> tuple[Float[Tensor, "b q d"], Float[Tensor, "b h r k"] | None]:
         """Attends from `x` to `context` (to itself if None).
 
         Returns:
-            The result, and the probabilities of `rows` (None if no rows were asked for).
+            The result, and the probabilities of `rows` and `heads` (None if no rows were asked for).
+
+        Raises:
+            CaptureError: `check` is on and the probabilities do not reproduce the result.
         """
         q = self._split(self.query(x))
         k, v = map(self._split, self.key_value(x if context is None else context).chunk(2, -1))
         dropout = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        if self.implementation == "eager":
+            weights = functional.dropout(attention_probabilities(q, k, mask), dropout)
+            mixed = weights.to(v.dtype) @ v
+        else:
+            mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         result = self.out(mixed.transpose(1, 2).flatten(2))
         if rows is None:
             return result, None
-        return result, attention_probabilities(q[:, :, rows], k, None if mask is None else mask[:, :, rows])
+        chosen = slice(None) if heads is None else list(heads)
+        q, k, v, mixed = q[:, chosen][:, :, rows], k[:, chosen], v[:, chosen], mixed[:, chosen][:, :, rows]
+        probabilities = attention_probabilities(q, k, None if mask is None else mask[:, :, rows])
+        if self.check and not dropout:
+            _require_parity(capture_deviation(probabilities, v, mixed), v.dtype)
+        return result, probabilities
+
+
+def _require_parity(deviation: float, dtype: torch.dtype) -> None:
+    limit = CAPTURE_TOLERANCE[dtype]
+    if not deviation <= limit:  # NaN is a mismatch too
+        raise CaptureError(
+            f"captured attention times V differs from the fused result by {deviation:.2g} of the largest value "
+            f"(allowed: {limit:g} in {dtype}): the attention shown would not be the attention used"
+        )

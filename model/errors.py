@@ -29,3 +29,7 @@ class ConfigError(WorkbenchError, ValueError):
 
 class TrainingError(WorkbenchError):
     """Training cannot go on: its losses or gradients stopped being numbers."""
+
+
+class CaptureError(WorkbenchError):
+    """Captured attention is not what the forward pass computed with: it must not be shown."""

@@ -159,8 +159,9 @@ class Policy(nn.Module):
             keep = keep.to(tokens.device)
             tokens, mask, keys = tokens[:, keep], mask[keep][:, keep], keys[:, keep]
         allowed = (mask & keys[:, None])[:, None]
-        rows = self.layout.indices(capture.rows).to(tokens.device) if capture else None
-        out, captured = self.trunk(tokens, allowed, rows=rows, wanted=capture.wants if capture else None)
+        rows = capture.positions(self.layout).flatten().to(tokens.device) if capture else None
+        heads = capture.heads if capture else None
+        out, captured = self.trunk(tokens, allowed, rows=rows, wanted=capture.wants if capture else None, heads=heads)
         if keep is not None:
             out = out.new_zeros(seen.tokens.shape).index_copy(1, keep, out)
         frames = (self.layout.n_frames, -1)

@@ -53,9 +53,24 @@ class Block(nn.Module):
         x: Float[Tensor, "b n d"],
         mask: Bool[Tensor, "#b 1 n n"] | None = None,
         rows: Int64[Tensor, " r"] | slice | None = None,
-    ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b h r n"] | None]:
-        """The tokens, and the attention of `rows` if asked for."""
-        mixed, probabilities = self.attention(self.attention_norm(x), mask=mask, rows=rows)
+        outputs: Int64[Tensor, " o"] | slice | None = None,
+        heads: tuple[int, ...] | None = None,
+    ) -> tuple[Float[Tensor, "b _o d"], Float[Tensor, "b h r n"] | None]:
+        """The tokens, and the attention of `rows` if asked for.
+
+        Args:
+            x: Tokens.
+            mask: True where row may attend to column.
+            rows: Rows (of the computed ones) whose attention is returned.
+            outputs: Tokens to compute, all if None; the others serve as keys and values only.
+            heads: Heads whose attention is returned, all if None.
+        """
+        context = self.attention_norm(x)
+        queries = context
+        if outputs is not None:
+            x, queries = x[:, outputs], context[:, outputs]
+            mask = None if mask is None else mask[:, :, outputs]
+        mixed, probabilities = self.attention(queries, context, mask=mask, rows=rows, heads=heads)
         x = x + self.dropout(mixed)
         return x + self.dropout(self.mlp(self.mlp_norm(x))), probabilities
 
@@ -89,7 +104,9 @@ class Trunk(nn.Module):
         *,
         rows: Int64[Tensor, " r"] | None = None,
         wanted: Callable[[int], bool] | None = None,
-    ) -> tuple[Float[Tensor, "b n d"], dict[int, Float[Tensor, "b h r n"]]]:
+        heads: tuple[int, ...] | None = None,
+        outputs: Int64[Tensor, " o"] | slice | None = None,
+    ) -> tuple[Float[Tensor, "b _o d"], dict[int, Float[Tensor, "b h r n"]]]:
         """Runs all layers.
 
         Args:
@@ -97,6 +114,9 @@ class Trunk(nn.Module):
             mask: True where row may attend to column.
             rows: Rows whose attention is returned.
             wanted: Which layers return it; all if None.
+            heads: Which heads return it; all if None.
+            outputs: Tokens whose outputs are wanted, all if None: the last layer computes no others. Not with `rows`,
+                which count all tokens.
 
         Returns:
             The normed outputs, and attention by layer (empty without `rows`).
@@ -104,10 +124,11 @@ class Trunk(nn.Module):
         captured: dict[int, Tensor] = {}
         for layer, block in enumerate(self.blocks):
             capture = rows is not None and (wanted is None or wanted(layer))
+            last = outputs if layer == len(self.blocks) - 1 else None
             if self.checkpointing and torch.is_grad_enabled() and not capture:
-                x, _ = checkpoint(block, x, mask, use_reentrant=False)
+                x, _ = checkpoint(block, x, mask, None, last, use_reentrant=False)
                 continue
-            x, probabilities = block(x, mask, rows if capture else None)
+            x, probabilities = block(x, mask, rows if capture else None, last, heads)
             if probabilities is not None:
                 captured[layer] = probabilities
         return self.norm(x), captured
