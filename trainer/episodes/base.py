@@ -6,6 +6,7 @@ Dimensions: t control step, f rendered frame, h w pixels, p point, l later step,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property, partial
 
 import numpy as np
@@ -13,10 +14,11 @@ from jaxtyping import Float, Integer, UInt8
 
 from model.errors import EpisodeError
 
+from .camera import Camera
 from .codecs import metres
-from .episode import EpisodeInfo, Tracks, View
+from .episode import EpisodeInfo, Field, Tracks, View
 from .rigid_flow import DepthAt, own_motion, rigid_tracks
-from .schema import EpisodeMeta, StreamKind
+from .schema import FEATURE, EpisodeMeta, StreamKind
 from .streams import Stream
 
 # Poses closer than this (metres, or entries of the rotation) are the same: a resting body of a simulator still quivers.
@@ -82,6 +84,27 @@ class StreamEpisode(ABC):
     def simulator_state(self) -> Float[np.ndarray, "t q"]:
         """The simulator's flattened state at every control step."""
         return self._array("simulator_state")
+
+    @property
+    def others(self) -> Mapping[str, Camera]:
+        """Empty: an episode of our own schema has the policy's views only."""
+        return {}
+
+    @property
+    def features(self) -> Mapping[str, Float[np.ndarray, "t n"]]:
+        """State and action; the source's own features where the episode was packed from one that has them."""
+        own = {name: self._arrays[name] for name in ("state", "action") if name in self._arrays}
+        return {**own, **{n.removeprefix(FEATURE): array for n, array in self._arrays.items() if n.startswith(FEATURE)}}
+
+    def has(self, field: Field, view: View | None = None) -> bool:
+        """Whether asking for a field can succeed. Images, cameras and tracks need the view."""
+        if field in ("state", "action"):
+            return field in self._arrays
+        if view is None or view not in self._meta.views:
+            return False
+        if field == "tracks":
+            return self.info.has_exact_flow
+        return field in self._meta.views[view].streams or f"{field}.{view}" in self._arrays
 
     def image_size(self, view: View) -> tuple[int, int]:
         """(height, width) of the stored images, pixels."""

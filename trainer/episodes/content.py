@@ -13,7 +13,7 @@ import numpy as np
 from .codecs import quantise_depth
 from .episode import View
 from .recording import Recording
-from .schema import STREAM_KINDS, VIEWS, Encoding, EpisodeMeta, StreamKind, ViewMeta, meta_to_json
+from .schema import FEATURE, STREAM_KINDS, VIEWS, Encoding, EpisodeMeta, StreamKind, ViewMeta, meta_to_json
 
 Codec = Literal["jpeg", "delta"]
 
@@ -41,6 +41,7 @@ def recording_arrays(recording: Recording) -> dict[str, np.ndarray]:
     for view in recording.info.views:
         arrays[f"K.{view}"] = recording.views[view].K
         arrays[f"T_world_camera.{view}"] = recording.views[view].T_world_camera
+    arrays |= {f"{FEATURE}{name}": array for name, array in recording.features.items()}
     packed = {name: np.ascontiguousarray(array, np.float64) for name, array in arrays.items() if array is not None}
     return {"frame_steps": np.ascontiguousarray(recording.frame_steps, np.int64), **packed}
 
@@ -59,6 +60,11 @@ def array_shapes(meta: EpisodeMeta) -> dict[str, tuple[int | None, ...]]:
         shapes[f"K.{view}"] = (3, 3)
         shapes[f"T_world_camera.{view}"] = (steps, 4, 4)
     return shapes
+
+
+def array_shape(name: str, meta: EpisodeMeta) -> tuple[int | None, ...] | None:
+    """The shape an array must have, None for a name that does not belong into an episode."""
+    return (meta.info.length, None) if name.startswith(FEATURE) else array_shapes(meta).get(name)
 
 
 def stream_keys(meta: EpisodeMeta) -> list[tuple[View, StreamKind]]:

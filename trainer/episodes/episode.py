@@ -11,16 +11,20 @@ numpy only: the page browses episodes without loading torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
+from .camera import Camera
+
 View = Literal["static", "wrist"]
 DepthScale = Literal["metric", "relative"]
 DepthOrigin = Literal["true", "pseudo"]
 Outcome = Literal["success", "failure"]
+Field = Literal["rgb", "depth", "K", "T_world_camera", "tracks", "state", "action"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,14 @@ class ActionSpace:
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeInfo:
-    """All that is known without decoding a frame. `None` means the source does not say."""
+    """All that is known without decoding a frame. `None` means the source does not say.
+
+    Attributes:
+        source: Where it comes from, such as "libero" or "calvin".
+        instruction: "" where the source has none.
+        assumed: What the source does not record and somebody supplied, such as "K.static".
+        notes: What a person should know about the recording, a sentence each ("ends at step 40 of 64: ... is missing").
+    """
 
     source: str
     instruction: str
@@ -57,6 +68,8 @@ class EpisodeInfo:
     initial_state: int | None = None
     seed: int | None = None
     renderer: str | None = None
+    assumed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +110,20 @@ class Episode(Protocol):
     @property
     def frame_steps(self) -> Integer[np.ndarray, " f"]:
         """The control steps that have images, increasing."""
+        ...
+
+    @property
+    def others(self) -> Mapping[str, Camera]:
+        """Cameras that are neither static nor wrist, by their source's name; their frames are asked for by index."""
+        ...
+
+    @property
+    def features(self) -> Mapping[str, Float[np.ndarray, "t n"]]:
+        """Every numeric feature at every control step, under the name its source gives it."""
+        ...
+
+    def has(self, field: Field, view: View | None = None) -> bool:
+        """Whether asking for a field can succeed. Images, cameras and tracks need the view."""
         ...
 
     def image_size(self, view: View) -> tuple[int, int]:

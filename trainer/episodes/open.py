@@ -1,16 +1,18 @@
-"""Names of episodes: PATH#INDEX in, an `Episode` out. The one place that knows which reader reads what."""
+"""Names of episodes: PATH#INDEX in, an `Episode` out, whatever the format. A format is recognised by content."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
-from model.errors import EpisodeError
-from trainer.files import MANIFEST, TEMP_MARK
+from model.errors import EpisodeError, WorkbenchError
+from trainer.files import TEMP_MARK
 
 from .episode import Episode
-from .packed import PackedEpisode
+from .readers import reader_of, readers
+from .readers.reader import EpisodeSummary, Reader
 
-LOOKED_FOR = f"a packed episode ({MANIFEST}, meta.json, arrays.safetensors)"
 _MAX_DEPTH = 6
 
 
@@ -18,25 +20,58 @@ def open_episode(name: str | Path) -> Episode:
     """Opens an episode lazily.
 
     Args:
-        name: PATH#INDEX; `#0` may be left out. A packed folder holds one episode, index 0.
+        name: PATH#INDEX; `#0` may be left out. A packed folder holds one episode, index 0; a dataset holds many.
 
     Raises:
         EpisodeError: Nothing there, not an episode, or damaged; says what was looked for.
+        UnsafeFileError: A file would run code, lead outside, or exhaust memory.
     """
     path, index = split_name(str(name))
     if not path.exists():
         raise EpisodeError(f"{path}: does not exist")
-    if not (path / MANIFEST).is_file():
+    reader = reader_of(path)
+    if reader is None:
         inside = len(find_episodes(path)) if path.is_dir() else 0
         hint = f"; {inside} episodes lie inside it, name one of them" if inside else ""
-        raise EpisodeError(f"{path}: not an episode; looked for {LOOKED_FOR}{hint}")
-    if index != 0:
-        raise EpisodeError(f"{path}: has one episode, #0; asked for #{index}")
-    return PackedEpisode(path)
+        raise EpisodeError(f"{path}: not an episode; looked for {looked_for()}{hint}")
+    return reader.open(path, index)
 
 
 def find_episodes(root: str | Path) -> list[str]:
-    """The names of all episodes at or below a folder, sorted; unfinished ones are left out.
+    """The names of all episodes at or below a file or folder, sorted by path; unfinished ones are left out.
+
+    A damaged dataset is named by its first episode, which cannot be opened: opening it says why.
+
+    Raises:
+        EpisodeError: `root` does not exist.
+    """
+    names: list[str] = []
+    for path, reader in find_datasets(root):
+        if reader.format == "packed":  # a dataset of one, whose meta data nobody asked for yet
+            names.append(f"{path}#0")
+            continue
+        try:
+            names += [summary.name for summary in reader.episodes(path)]
+        except WorkbenchError:
+            names.append(f"{path}#0")
+    return names
+
+
+def list_episodes(root: str | Path) -> Iterator[EpisodeSummary | WorkbenchError]:
+    """What is known of every episode at or below a file or folder; of a damaged dataset, the error instead.
+
+    Raises:
+        EpisodeError: `root` does not exist.
+    """
+    for path, reader in find_datasets(root):
+        try:
+            yield from reader.episodes(path)
+        except WorkbenchError as error:
+            yield error
+
+
+def find_datasets(root: str | Path) -> list[tuple[Path, Reader]]:
+    """Every dataset at or below a file or folder with its reader, sorted by path. Links that lead outside are left out.
 
     Raises:
         EpisodeError: `root` does not exist.
@@ -44,7 +79,12 @@ def find_episodes(root: str | Path) -> list[str]:
     root, _ = split_name(str(root))
     if not root.exists():
         raise EpisodeError(f"{root}: does not exist")
-    return [f"{folder}#0" for folder in _packed_folders(root, _MAX_DEPTH)]
+    return list(_datasets(root, root.resolve(), _MAX_DEPTH))
+
+
+def looked_for() -> str:
+    """All that an episode may be, for messages."""
+    return "; ".join(reader.looks_for for reader in readers())
 
 
 def split_name(name: str) -> tuple[Path, int]:
@@ -55,19 +95,23 @@ def split_name(name: str) -> tuple[Path, int]:
     return Path(name), 0
 
 
-def _packed_folders(folder: Path, depth: int) -> list[Path]:
-    if not folder.is_dir() or TEMP_MARK in folder.name:
-        return []
-    if (folder / MANIFEST).is_file():
-        # a checkpoint has a manifest too
-        return [folder] if (folder / "meta.json").is_file() else []
-    if depth == 0:
-        return []
-    return [found for child in _children(folder) for found in _packed_folders(child, depth - 1)]
+def _datasets(path: Path, root: Path, depth: int) -> Iterator[tuple[Path, Reader]]:
+    if TEMP_MARK in path.name:
+        return
+    reader = reader_of(path)
+    if reader is not None:
+        yield path, reader
+    elif depth and path.is_dir():
+        for child in _children(path, root):
+            yield from _datasets(child, root, depth - 1)
 
 
-def _children(folder: Path) -> list[Path]:
+def _children(folder: Path, root: Path) -> list[Path]:
+    """What lies in a folder, without hidden things and without links to places outside `root`."""
     try:
-        return sorted(folder.iterdir())
-    except PermissionError:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.is_symlink()) for entry in entries if not entry.name.startswith(".")]
+    except OSError:
         return []
+    paths = [(folder / name, linked) for name, linked in sorted(found)]
+    return [path for path, linked in paths if not linked or path.resolve().is_relative_to(root)]

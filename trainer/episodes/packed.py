@@ -19,7 +19,7 @@ from model.errors import EpisodeError, UnsafeFileError
 
 from .base import StreamEpisode
 from .content import (
-    array_shapes,
+    array_shape,
     content_hash,
     recording_arrays,
     recording_meta,
@@ -156,13 +156,12 @@ def save_packed(recording: Recording, folder: str | Path, encoding: Encoding = "
 
 def _read_arrays(path: Path, meta: EpisodeMeta) -> dict[str, np.ndarray]:
     """Reads the small arrays; names, dtypes and sizes are checked in the header before anything is allocated."""
-    shapes = array_shapes(meta)
     arrays: dict[str, np.ndarray] = {}
     try:
         with safe_open(path, framework="numpy") as file:
             for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
                 dtype = file.get_slice(name).get_dtype()
-                if name not in shapes or dtype not in _ARRAY_DTYPES:
+                if array_shape(name, meta) is None or dtype not in _ARRAY_DTYPES:
                     raise UnsafeFileError(f"{path}: field '{name}' ({dtype}) does not belong here")
                 arrays[name] = file.get_tensor(name)
     except (SafetensorError, OSError) as error:

@@ -5,7 +5,8 @@ Dimensions: t control step, f rendered frame, h w pixels, n body, q simulator st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
@@ -34,13 +35,17 @@ class ViewRecording:
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """One trajectory, complete. `body_pose[t, i]` maps body i's frame to the world; entry 0 is the identity."""
+    """One trajectory, complete. `body_pose[t, i]` maps body i's frame to the world; entry 0 is the identity.
+
+    `features` are a source's own numeric features by its names, kept as they are. What is absent is None.
+    """
 
     info: EpisodeInfo
     frame_steps: Integer[np.ndarray, " f"]
     views: dict[View, ViewRecording]
-    state: Float[np.ndarray, "t 8"]
-    action: Float[np.ndarray, "t 7"]
+    state: Float[np.ndarray, "t 8"] | None
+    action: Float[np.ndarray, "t 7"] | None
     body_pose: Float[np.ndarray, "t n 4 4"] | None
     body_names: tuple[str, ...]
     simulator_state: Float[np.ndarray, "t q"] | None
+    features: Mapping[str, Float[np.ndarray, "t n"]] = field(default_factory=dict[str, np.ndarray])

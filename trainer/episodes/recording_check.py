@@ -6,7 +6,7 @@ import numpy as np
 
 from model.errors import EpisodeError
 
-from .content import array_shapes, recording_arrays, recording_meta
+from .content import array_shape, recording_arrays, recording_meta
 from .recording import Recording
 from .schema import VIEWS, EpisodeMeta
 
@@ -32,11 +32,10 @@ def check_recording(recording: Recording) -> None:
 
 def check_arrays(arrays: dict[str, np.ndarray], meta: EpisodeMeta, where: object) -> None:
     """Checks names, shapes and values of the low-dimensional arrays against the meta data."""
-    shapes = array_shapes(meta)
     for name, array in arrays.items():
-        if name not in shapes:
+        expected = array_shape(name, meta)
+        if expected is None:
             raise EpisodeError(f"{where}: field '{name}' is unknown to this version")
-        expected = shapes[name]
         fits = len(expected) == array.ndim and all(
             want in (None, have) for want, have in zip(expected, array.shape, strict=True)
         )
@@ -45,8 +44,10 @@ def check_arrays(arrays: dict[str, np.ndarray], meta: EpisodeMeta, where: object
             raise EpisodeError(f"{where}: field '{name}' has shape {array.shape}, expected {wanted}")
         if not np.isfinite(array).all():
             raise EpisodeError(f"{where}: field '{name}' holds NaN or infinity")
-    if missing := {"frame_steps", "state", "action"} - arrays.keys():
-        raise EpisodeError(f"{where}: field '{min(missing)}' is missing")
+    if "frame_steps" not in arrays:
+        raise EpisodeError(f"{where}: field 'frame_steps' is missing")
+    if meta.info.action_space is not None and "action" not in arrays:
+        raise EpisodeError(f"{where}: field 'action' is missing, though info.action_space says what it means")
     steps = arrays["frame_steps"]
     if (np.diff(steps) <= 0).any() or steps[0] < 0 or steps[-1] >= meta.info.length:
         raise EpisodeError(f"{where}: field 'frame_steps' must increase within 0..{meta.info.length - 1}")

@@ -24,6 +24,7 @@ SCHEMA = "foresight-episode"
 VERSION = 1
 META_FILE = "meta.json"
 ARRAYS_FILE = "arrays.safetensors"
+FEATURE = "feature."  # before the name of a source's own numeric feature in ARRAYS_FILE
 
 Encoding = Literal["compressed", "mapped"]
 StreamKind = Literal["rgb", "depth", "body"]
@@ -33,6 +34,7 @@ ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
 
 T = TypeVar("T", bound=str)
 
+_OMITTED_WHEN_EMPTY = ("assumed", "notes")  # so that an episode without them keeps its bytes and its hash
 MAX_LENGTH = 1_000_000
 MAX_SIDE = 8192
 
@@ -68,7 +70,11 @@ def stream_dtype(kind: StreamKind) -> str:
 
 def meta_to_json(meta: EpisodeMeta) -> str:
     """Canonical JSON: sorted keys, so that equal episodes have equal bytes."""
-    return json.dumps(dataclasses.asdict(meta), indent=1, sort_keys=True, allow_nan=False)
+    fields = dataclasses.asdict(meta)
+    for name in _OMITTED_WHEN_EMPTY:
+        if not fields["info"][name]:
+            del fields["info"][name]
+    return json.dumps(fields, indent=1, sort_keys=True, allow_nan=False)
 
 
 def meta_from_json(text: str, where: Path) -> EpisodeMeta:
@@ -129,6 +135,8 @@ def _info(reader: _Fields) -> EpisodeInfo:
         initial_state=reader.optional_integer("initial_state"),
         seed=reader.optional_integer("seed"),
         renderer=reader.optional_string("renderer"),
+        assumed=reader.strings("assumed") if reader.has("assumed") else (),
+        notes=reader.strings("notes") if reader.has("notes") else (),
     )
     reader.done()
     return info
@@ -152,6 +160,9 @@ class _Fields:
             raise self.error(name, "is missing")
         self._left.discard(name)
         return self._fields[name]
+
+    def has(self, name: str) -> bool:
+        return name in self._fields
 
     def done(self) -> None:
         if self._left:
