@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 
-class Relation(str, Enum):
+class Relation(StrEnum):
     """When the attended token stands, seen from the attender; tokens before frame 0 are earlier than all frames."""
 
     EARLIER = "earlier"
@@ -20,7 +20,7 @@ class Relation(str, Enum):
     LATER = "later"
 
 
-class Extent(str, Enum):
+class Extent(StrEnum):
     """How many token pairs of a cell."""
 
     NONE = "none"
@@ -28,7 +28,7 @@ class Extent(str, Enum):
     ALL = "all"
 
 
-class Verdict(str, Enum):
+class Verdict(StrEnum):
     """OK: as declared. LEAK: more than declared. DEAD: allowed, yet without influence. UNDECIDED: not shown."""
 
     OK = "OK"
