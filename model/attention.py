@@ -67,9 +67,24 @@ def visible_keys(
 
     LANG and STATE of frame 0 are always visible, so no row is ever wholly masked.
     """
-    real = functional.pad(frame_mask, (1, 0), value=True)[:, (layout.frames + 1).to(frame_mask.device)]
+    return real_tokens(presence_columns(layout, views).to(frame_mask.device), frame_mask, view_mask)
+
+
+def presence_columns(layout: TokenLayout, views: tuple[str, ...]) -> Int64[Tensor, "2 n"]:
+    """For every token the entries of [True, frame_mask] and of [view_mask, True] that say whether it is real."""
     view = torch.tensor([views.index(group.view) if group.view else len(views) for group in layout.tokens])
-    return real & functional.pad(view_mask, (0, 1), value=True)[:, view.to(view_mask.device)]
+    return torch.stack([layout.frames + 1, view])
+
+
+def real_tokens(
+    columns: Int64[Tensor, "2 n"], frame_mask: Bool[Tensor, "b t"], view_mask: Bool[Tensor, "b v"]
+) -> Bool[Tensor, "b n"]:
+    """`visible_keys` from the layout's `presence_columns`, which a policy keeps on its device."""
+    frame, view = columns
+    return (
+        functional.pad(frame_mask, (1, 0), value=True)[:, frame]
+        & functional.pad(view_mask, (0, 1), value=True)[:, view]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

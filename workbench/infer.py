@@ -260,7 +260,8 @@ def _array(value: Tensor | None) -> np.ndarray:
 
 
 def _stack(observations: Sequence[Observation]) -> Observation:
-    names = [field.name for field in dataclasses.fields(Observation)]
+    first = observations[0]
+    names = [field.name for field in dataclasses.fields(Observation) if getattr(first, field.name) is not None]
     return Observation(**{name: torch.cat([getattr(item, name) for item in observations]) for name in names})
 
 

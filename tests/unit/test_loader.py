@@ -57,7 +57,8 @@ def epoch(dataset: WindowDataset) -> list[Batch]:
 def assert_equal(first: Batch, second: Batch) -> None:
     for one, other in zip(first, second, strict=True):
         for field in fields(one):
-            assert torch.equal(getattr(one, field.name), getattr(other, field.name)), field.name
+            first_value, second_value = getattr(one, field.name), getattr(other, field.name)
+            assert first_value is second_value is None or torch.equal(first_value, second_value), field.name
 
 
 def test_every_full_window_is_there_once(dataset: WindowDataset) -> None:

@@ -174,7 +174,8 @@ def _concatenate(parts: list[T]) -> T:
     joined: dict[str, Tensor] = {}
     for field in dataclasses.fields(first):
         values = [getattr(part, field.name) for part in parts]
-        joined[field.name] = values[0] if field.name == "frames" else torch.cat(values)
+        if values[0] is not None:
+            joined[field.name] = values[0] if field.name == "frames" else torch.cat(values)
     return dataclasses.replace(first, **joined)
 
 
