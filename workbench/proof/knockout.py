@@ -52,7 +52,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int, str], None]
 """Told how many of how many knock-outs are done, and which comes next."""
 TIMES, DRAWS = 16, 8
-_SAME = 1e-5
 _TRAINING_ONLY = {"depth": "current depth", "future": "future RGB-D", "flow": "3D flow"}
 NOTES = (
     "Intervals: 95 % bootstrap over the sampled times of this one episode. Neighbouring times are alike, and other "
@@ -194,7 +193,7 @@ class _Bench:
 
     def __init__(self, policy: Policy, observation: Observation, *, draws: int, seed: int) -> None:
         self._probe = ActionProbe(policy, observation)
-        self._states = self._probe.states()
+        self._states = self._probe.states
         self._action = self._probe.action().numpy()
         self._space = action_space(policy.config)
         self._mass = self._probe.attention().numpy()
@@ -247,17 +246,13 @@ class _Bench:
             row,
             attention=bootstrap_mean(mass.astype(np.float64)),
             uniform=float(seen[:, positions.numpy()].sum() / max(int(seen.sum()), 1)),
-            status="measured" if self._changes(where, states) else "constant",
+            status="measured" if self._probe.differs(where, states) else "constant",
         )
         if row.status == "constant":
             return row
         change = self._change(where, states)
         random = self._random_change(replacement, len(where), states)
         return dataclasses.replace(row, effects=tuple(_effect(m, change[m], random[m]) for m in MEASURES))
-
-    def _changes(self, where: Int64[Tensor, " _q"], states: list[Tensor]) -> bool:
-        pairs = zip(states, self._states, strict=True)  # an average of equal numbers is off by rounding
-        return any(float((new[:, where] - old[:, where]).abs().max()) > _SAME for new, old in pairs)
 
     def _change(self, where: Int64[Tensor, " _q"], states: list[Tensor]) -> dict[Measure, Float[np.ndarray, " b"]]:
         return action_change(self._probe.replaced(where, states).numpy(), self._action, self._space)
@@ -297,7 +292,7 @@ def _states_elsewhere(policy: Policy, other: Observation, kept: Int64[Tensor, " 
     probe = ActionProbe(policy, other)
     shared = torch.isin(kept, probe.kept)
     into, source = shared.nonzero()[:, 0], torch.searchsorted(probe.kept, kept[shared])
-    return [x.new_zeros(len(x), len(kept), x.shape[-1]).index_copy(1, into, x[:, source]) for x in probe.states()]
+    return [x.new_zeros(len(x), len(kept), x.shape[-1]).index_copy(1, into, x[:, source]) for x in probe.states]
 
 
 def _present(policy: Policy, observation: Observation) -> torch.Tensor:

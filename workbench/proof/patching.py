@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from model.attention import visible_keys
 from model.batch import Observation
 from model.policy import Policy
 from model.tokens import Role
+
+_ROUNDING = 1e-5
 
 
 class ActionProbe:
@@ -45,7 +48,8 @@ class ActionProbe:
         self._act = torch.searchsorted(self.kept, act)
         roles = [layout.tokens[int(i)].role for i in self.kept]
         self._is_query = torch.tensor([role not in (Role.INPUT, Role.GOAL) for role in roles])
-        self._tokens = policy.embedding(observation).tokens[:, self.kept]
+        with torch.inference_mode():
+            self._tokens = policy.embedding(observation).tokens[:, self.kept]
 
     @property
     def others(self) -> Int64[Tensor, " _o"]:
@@ -64,6 +68,7 @@ class ActionProbe:
         """The chunk, gripper as probability of open: `Policy.act`."""
         return self._decode(self._policy.trunk(self._tokens, self._allowed)[0])
 
+    @cached_property
     @torch.inference_mode()
     def states(self) -> list[Float[Tensor, "b r d"]]:
         """The kept tokens as they enter every layer."""
@@ -85,12 +90,12 @@ class ActionProbe:
         return rows.new_zeros(len(rows), len(self.reached)).index_copy(1, self.kept, rows)
 
     @torch.inference_mode()
-    def replaced(self, where: Int64[Tensor, " _q"], states: list[Float[Tensor, "#b r d"]]) -> Float[Tensor, "b k 7"]:
+    def replaced(self, where: Int64[Tensor, " _q"], states: list[Float[Tensor, "_b r d"]]) -> Float[Tensor, "b k 7"]:
         """The chunk with some tokens taken from elsewhere.
 
         Args:
             where: Indices into `kept`.
-            states: What to take: as `states()` gives it, at another time, of another episode, averaged or zero.
+            states: What to take: as `states` gives it, at another time, of another episode, averaged or zero.
         """
         queries = where[self._is_query[where]]
 
@@ -100,6 +105,13 @@ class ActionProbe:
 
         with _before_layers(self._policy, patch):
             return self._decode(self._policy.trunk(self._tokens, self._allowed)[0])
+
+    def differs(self, where: Int64[Tensor, " _q"], states: list[Float[Tensor, "_b r d"]]) -> bool:
+        """Whether `replaced` would put in anything new, rounding aside (an average of equal numbers is off by some)."""
+        queries = where[self._is_query[where]]
+        chosen = [where] + [queries] * (len(states) - 1)
+        pairs = zip(chosen, states, self.states, strict=True)
+        return any(bool(((new[:, at] - old[:, at]).abs() > _ROUNDING).any()) for at, new, old in pairs)
 
     def _decode(self, hidden: Float[Tensor, "b r d"]) -> Float[Tensor, "b k 7"]:
         chunk = self._policy.action(hidden[:, self._act])
