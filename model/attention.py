@@ -155,9 +155,9 @@ def capture_deviation(
     probabilities: Float[Tensor, "b h r k"], v: Float[Tensor, "b h k c"], fused: Float[Tensor, "b h r c"]
 ) -> float:
     """Largest |probabilities @ V - fused result|, as a share of the largest |V|."""
-    with torch.autocast(v.device.type, enabled=False):
+    with torch.no_grad(), torch.autocast(v.device.type, enabled=False):
         again = probabilities @ v.to(probabilities.dtype)
-    return float((again - fused).abs().amax() / v.abs().amax().clamp_min(1e-12))
+        return float((again - fused).abs().amax() / v.abs().amax().clamp_min(1e-12))
 
 
 class Attention(nn.Module):
