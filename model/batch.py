@@ -32,6 +32,15 @@ class _Batch:
         }
         return dataclasses.replace(self, **moved)  # pyright: ignore[reportArgumentType]
 
+    def rows(self: T, index: Tensor | slice) -> T:
+        """Returns some windows of the batch; what has no batch dimension (`Targets.frames`) stays."""
+        chosen = {
+            field.name: value[index] if isinstance(value, Tensor) and field.name != "frames" else value
+            for field in dataclasses.fields(self)  # pyright: ignore[reportArgumentType]
+            for value in [getattr(self, field.name)]
+        }
+        return dataclasses.replace(self, **chosen)  # pyright: ignore[reportArgumentType]
+
     def pin_memory(self: T) -> T:
         """Returns a page-locked copy; `DataLoader(pin_memory=True)` calls this by name."""
         pinned = {
@@ -53,6 +62,8 @@ class Observation(_Batch):
         state_arm: Tool pose relative to the first frame of the window: metres, then Euler xyz radians.
         state_gripper: 0 shut, 1 open.
         frame_mask: True for real frames, a prefix of each row; frame 0 is always real.
+        goal_rgb: A picture of the goal from the static camera, at model size, 0..255; only for policies with
+            `goal_image`, and the only thing here that may be later than the newest frame.
     """
 
     rgb: UInt8[Tensor, "b t v 3 h w"]
@@ -61,6 +72,46 @@ class Observation(_Batch):
     state_arm: Float[Tensor, "b t 6"]
     state_gripper: Int64[Tensor, "b t"]
     frame_mask: Bool[Tensor, "b t"]
+    goal_rgb: UInt8[Tensor, "b 3 h w"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame(_Batch):
+    """What is new at one control step, for `model.inference.Engine`.
+
+    Attributes:
+        rgb: Images at model size, 0..255, views in the order of `PolicyConfig.views`; absent cameras are zeros.
+        T_base_tool: Pose of the tool in any frame that stays fixed during an episode, metres; best in float64.
+        gripper: 0 shut, 1 open.
+    """
+
+    rgb: UInt8[Tensor, "b v 3 h w"]
+    T_base_tool: Float[Tensor, "b 4 4"]
+    gripper: Int64[Tensor, " b"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedObservation(Observation):
+    """Windows that overlap: every image and instruction is encoded once for all windows it is part of.
+
+    The extra fields only say what is equal; a reader who ignores them computes the same numbers, slower.
+
+    Attributes:
+        images: Positions of images in `rgb` with (b, t, v) flattened; every other image equals one of them.
+        image_of: For every image, the row of `images` that it equals.
+        texts: Rows of `text`; every other row equals one of them.
+        text_of: For every window, the row of `texts` that its instruction equals.
+    """
+
+    images: Int64[Tensor, " n"]
+    image_of: Int64[Tensor, "b t v"]
+    texts: Int64[Tensor, " u"]
+    text_of: Int64[Tensor, " b"]
+
+    def rows(self, index: Tensor | slice) -> Observation:
+        """Returns some windows, which share nothing any more."""
+        names = [field.name for field in dataclasses.fields(Observation)]
+        return Observation(**{name: getattr(self, name) for name in names}).rows(index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +133,7 @@ class Targets(_Batch):
         flow_moving: The point's own motion exceeds the moving threshold (trainer.data.points says which).
         action: Chunk of actions in the data set's units; the last is the gripper, 0 shut .. 1 open.
         action_mask: False beyond the episode's end, in padded frames and for data without actions.
+        progress: Share of the episode that has passed at each frame, 0..1; only for policies with `progress`.
     """
 
     frames: Int64[Tensor, " a"]
@@ -98,6 +150,7 @@ class Targets(_Batch):
     flow_moving: Bool[Tensor, "b a p"]
     action: Float[Tensor, "b t k 7"]
     action_mask: Bool[Tensor, "b t k"]
+    progress: Float[Tensor, "b t"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +164,7 @@ class Prediction(_Batch):
         flow_delta: Predicted displacement of each given start point, units as in `Targets.flow_delta`.
         flow_visible_logit: Logit of visibility after each flow step.
         action: Predicted chunk for every frame; the gripper entry is a logit, > 0 means open.
+        progress: Predicted share of the task that is done at every frame, 0..1.
         latent_mean, latent_logvar: Posterior of the action CVAE, only when true actions were given.
         attention: Captured probabilities by layer, float32, rows as asked (see model.attention.Capture).
     """
@@ -121,6 +175,7 @@ class Prediction(_Batch):
     flow_delta: Float[Tensor, "b a p l 3"] | None = None
     flow_visible_logit: Float[Tensor, "b a p l"] | None = None
     action: Float[Tensor, "b t k 7"] | None = None
+    progress: Float[Tensor, "b t"] | None = None
     latent_mean: Float[Tensor, "b t z"] | None = None
     latent_logvar: Float[Tensor, "b t z"] | None = None
     attention: dict[str, Tensor] | None = None

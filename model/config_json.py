@@ -9,6 +9,7 @@ import types
 import typing
 from typing import Any, Literal, TypeVar
 
+from .config_check import was_added
 from .errors import ConfigError
 
 T = TypeVar("T")
@@ -20,7 +21,7 @@ def dump_config(config: Any) -> str:
 
 
 def parse_config(cls: type[T], text: str) -> T:
-    """The dataclass `cls` from JSON; every field must be there."""
+    """The dataclass `cls` from JSON; every field must be there but those that came later (see `added`)."""
     try:
         data = json.loads(text)
     except (json.JSONDecodeError, RecursionError) as error:
@@ -53,15 +54,15 @@ def _read_dataclass(cls: Any, value: Any, path: str) -> Any:
     if not isinstance(value, dict):
         raise ConfigError(f"{where} must be an object, got {value!r}")
     prefix = f"{path}." if path else ""
-    names = [item.name for item in dataclasses.fields(cls)]
+    items = {item.name: item for item in dataclasses.fields(cls)}
     for key in value:
-        if key not in names:
-            raise ConfigError(f"unknown field {prefix}{key}; {where} has {', '.join(names)}")
-    for name in names:
-        if name not in value:
+        if key not in items:
+            raise ConfigError(f"unknown field {prefix}{key}; {where} has {', '.join(items)}")
+    for name, item in items.items():
+        if name not in value and not was_added(item):
             raise ConfigError(f"missing field {prefix}{name}")
     hints = typing.get_type_hints(cls)
-    return cls(**{name: _read(hints[name], value[name], prefix + name) for name in names})
+    return cls(**{name: _read(hints[name], value[name], prefix + name) for name in items if name in value})
 
 
 def _read_tuple(kind: Any, value: Any, path: str) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from .batch import Observation, Prediction, Targets
 from .config import LossWeights, PolicyConfig
 from .decoders.images import patch_statistics
 from .decoders.patch import patchify
-from .encoders.image import normalise_rgb, prepare_rgb
+from .encoders.image_features import normalise_rgb, prepare_rgb
 
 ACTION_TERMS = frozenset({"action_arm", "action_gripper", "action_kl"})
 

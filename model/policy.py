@@ -10,20 +10,21 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from .attention import Capture, attention_mask, visible_keys
+from .attention import Capture, attention_mask, presence_columns, real_tokens
 from .batch import Observation, Prediction
 from .config import PolicyConfig
 from .decoders.action import ActionDecoder, sample_latent
 from .decoders.flow import FlowDecoder
 from .decoders.images import ImageDecoders
+from .decoders.progress import ProgressDecoder
 from .embedding import Embedded, Embedding
 from .tokens import TokenLayout, token_layout
 from .transformer import Trunk
 
-ALL_DECODERS = frozenset({"depth", "future", "flow", "action"})
+ALL_DECODERS = frozenset({"depth", "future", "flow", "action", "progress"})
 
 
 class Policy(nn.Module):
@@ -34,6 +35,8 @@ class Policy(nn.Module):
     """
 
     mask: Tensor
+    presence: Tensor
+    input_positions: Tensor
     flow_scale: Tensor
     start_units: Tensor
 
@@ -47,12 +50,17 @@ class Policy(nn.Module):
         self.images = ImageDecoders(config, self.layout, map_channels)
         self.flow = FlowDecoder(config, map_channels) if "flow" in config.foresight else None
         self.action = ActionDecoder(config)
+        self.progress = ProgressDecoder(config) if config.progress else None
         stats, view = config.stats, config.views.index(config.flow_view)
         scale = (stats.flow_scale_xy, stats.flow_scale_xy, stats.flow_scale_depth)
         self.register_buffer("flow_scale", torch.tensor(scale), persistent=False)
         start = torch.tensor([[0.0, 0.0, stats.depth_mean[view]], [1.0, 1.0, stats.depth_std[view]]])
         self.register_buffer("start_units", start, persistent=False)
         self.register_buffer("mask", attention_mask(self.layout, config.tokens), persistent=False)
+        self.register_buffer("presence", presence_columns(self.layout, config.views), persistent=False)
+        self.register_buffer("input_positions", self.layout.inputs(), persistent=False)
+        names = list(self.embedding.queries)
+        self._visible = {name: frozenset(other for other in names if self._sees(name, other)) for name in names}
 
     def tokenize(self, texts: Sequence[str]) -> Int64[Tensor, "b s"]:
         """Token ids for `Observation.text`."""
@@ -80,16 +88,56 @@ class Policy(nn.Module):
         """
         chosen = [int(frame) for frame in frames]
         seen = self.embedding(observation, capture=capture is not None)
-        keep = None if capture else self._needed(decoders, chosen)
-        hidden, attention = self._run_trunk(seen, observation, keep, capture)
+        needed = None if capture else self._needed(decoders, chosen)
+        hidden, attention = self._run_trunk(seen, observation, needed, capture)
+        predicted = self.decode(
+            hidden,
+            seen,
+            frames=frames,
+            flow_start=flow_start,
+            action=action,
+            decoders=decoders,
+            capture=capture is not None,
+        )
+        if capture is None:
+            return predicted
+        return dataclasses.replace(predicted, attention=attention | (predicted.attention or {}))
+
+    def decode(
+        self,
+        hidden: Float[Tensor, "b t n d"],
+        seen: Embedded,
+        *,
+        frames: Int64[Tensor, " a"],
+        flow_start: Float[Tensor, "b a p 3"] | None = None,
+        action: Float[Tensor, "b t k 7"] | None = None,
+        decoders: frozenset[str] = ALL_DECODERS,
+        capture: bool = False,
+    ) -> Prediction:
+        """Trunk outputs by frame (without the prefix) to predictions.
+
+        Args:
+            hidden: Trunk outputs.
+            seen: The embedded observation they come from.
+            frames: See `forward`, like all that follow.
+            flow_start: Start points of the flow.
+            action: True chunks.
+            decoders: What to decode.
+            capture: Also return the attention of the flow decoder.
+        """
+        chosen = [int(frame) for frame in frames]
         images = self.images(hidden, seen, chosen, decoders)
-        delta = visible = chunk = mean = logvar = None
+        attention: dict[str, Tensor] = {}
+        delta = visible = chunk = mean = logvar = progress = None
         if "flow" in decoders and self.flow is not None and flow_start is not None:
             tokens = hidden[:, chosen][:, :, self.layout.within_frame("FLOW")].flatten(0, 1)
-            delta, visible, rows = self._decode_flow(self.flow, tokens, seen, chosen, flow_start, capture is not None)
-            attention |= {f"flow.{layer}": item for layer, item in enumerate(rows)}
+            delta, visible, rows = self.decode_flow(self.flow, tokens, seen, chosen, flow_start, capture)
+            attention = {f"flow.{layer}": item for layer, item in enumerate(rows)}
         if "action" in decoders:
             chunk, mean, logvar = self._decode_action(hidden, action)
+        if "progress" in decoders and self.progress is not None:
+            tokens = hidden[:, :, self.layout.within_frame("PROG")]
+            progress = self.progress(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2])
         return Prediction(
             depth=images.depth,
             future_rgb=images.future_rgb,
@@ -97,6 +145,7 @@ class Policy(nn.Module):
             flow_delta=delta,
             flow_visible_logit=visible,
             action=chunk,
+            progress=progress,
             latent_mean=mean,
             latent_logvar=logvar,
             attention=attention if capture else None,
@@ -106,32 +155,66 @@ class Policy(nn.Module):
     def act(self, observation: Observation) -> Float[Tensor, "b k 7"]:
         """The chunk of the newest valid frame, gripper as probability of open; nothing else is computed.
 
-        Only that frame's ACT queries, and what the mask lets them see, enter the trunk: the action is the one of the
-        full forward pass.
+        For acting step after step see `model.inference.Engine`, which encodes every image once.
         """
-        lengths = observation.frame_mask.sum(1)
-        chunks = torch.empty(len(lengths), self.config.window.chunk_size, 7, device=lengths.device)
-        for length in lengths.unique().tolist():
-            rows = lengths == length
-            values = {item.name: getattr(observation, item.name)[rows] for item in dataclasses.fields(observation)}
-            part, last = Observation(**values), length - 1
-            seen = self.embedding(part)
-            hidden, _ = self._run_trunk(seen, part, self._closure({"ACT": {last}}), None)
-            chunks[rows] = self.action(hidden[:, last, self.layout.within_frame("ACT")])
-        return torch.cat([chunks[..., :6], chunks[..., 6:].sigmoid()], -1)
+        seen = self.embedding(observation)
+        return self.chunk(self.newest(seen.tokens, observation.frame_mask, observation.view_mask, ("ACT",))["ACT"])
 
-    def _needed(self, decoders: frozenset[str], frames: Iterable[int]) -> Int64[Tensor, " r"]:
-        """Positions that the asked predictions depend on; leaving out the rest changes nothing but the cost."""
+    def chunk(self, act: Float[Tensor, "b q d"]) -> Float[Tensor, "b k 7"]:
+        """ACT outputs to the most likely chunk, gripper as probability of open."""
+        chunk = self.action(act)
+        return torch.cat([chunk[..., :6], chunk[..., 6:].sigmoid()], -1)
+
+    def newest(
+        self,
+        tokens: Float[Tensor, "b n d"],
+        frame_mask: Bool[Tensor, "b t"],
+        view_mask: Bool[Tensor, "b v"],
+        names: Sequence[str],
+    ) -> dict[str, Float[Tensor, "b _q d"]]:
+        """Trunk outputs of some query groups in every window's newest frame, equal to those of the full pass.
+
+        Only the inputs, these queries and the queries that the mask lets them see enter the trunk (231 of 530 tokens
+        for ACT in the paper's sizes), and its last layer computes only the rows asked for. Windows of different length
+        go together: each has its own positions.
+        """
+        seen = self._closure({name: {0} for name in names})
+        order = [name for name, frames in seen.items() if frames and name not in names] + list(names)
+        inside = [self.layout.within_frame(name) for name in order]
+        first = torch.cat([torch.arange(at.start, at.stop, device=tokens.device) for at in inside])
+        first = first + self.layout.prefix_length
+        shift = (frame_mask.sum(1, keepdim=True) - 1) * self.layout.frame_length
+        positions = torch.cat([self.input_positions.expand(len(tokens), -1), first + shift], 1)
+        keys = real_tokens(self.presence, frame_mask, view_mask).gather(1, positions)
+        mask = self.mask[positions[:, :, None], positions[:, None]] & keys[:, None]
+        tokens = tokens.gather(1, positions[..., None].expand(-1, -1, tokens.shape[2]))
+        counts = [at.stop - at.start for at in inside[-len(names) :]]
+        out, _ = self.trunk(tokens, mask[:, None], outputs=slice(-sum(counts), None))
+        return dict(zip(names, out.split(counts, 1), strict=True))
+
+    def _needed(
+        self, decoders: frozenset[str], frames: Iterable[int]
+    ) -> tuple[Int64[Tensor, " r"], Int64[Tensor, " o"]]:
+        """Positions that the asked predictions depend on and, among these, the rows that decoders read.
+
+        Leaving out the rest changes nothing but the cost.
+        """
         chosen = set(frames)
         wanted: dict[str, set[int]] = {name: set(chosen) for name in self.images.sources(decoders)}
         if "flow" in decoders and self.flow is not None:
             wanted["FLOW"] = chosen
         if "action" in decoders:
             wanted["ACT"] = set(range(self.layout.n_frames))
-        return self._closure(wanted)
+        if "progress" in decoders and self.progress is not None:
+            wanted["PROG"] = set(range(self.layout.n_frames))
+        queries = self._closure(wanted)
+        rows = [self.layout.indices(name, sorted(where)) for name, where in queries.items()]
+        keep = torch.cat([self.layout.inputs(), *rows]).sort().values
+        read = torch.cat([self.layout.indices(name, sorted(where)) for name, where in wanted.items()]).sort().values
+        return keep, torch.searchsorted(keep, read)
 
-    def _closure(self, wanted: dict[str, set[int]]) -> Int64[Tensor, " r"]:
-        """All inputs, the wanted queries (group -> frames), and the queries that the mask lets those see."""
+    def _closure(self, wanted: dict[str, set[int]]) -> dict[str, set[int]]:
+        """The wanted queries (group -> frames) and the queries that the mask lets those see."""
         queries = self.embedding.queries
         frames: dict[str, set[int]] = {name: set() for name in queries}
         pending = [(name, where) for name, where in wanted.items() if name in queries]
@@ -140,9 +223,8 @@ class Policy(nn.Module):
             if where <= frames[name]:
                 continue
             frames[name] |= where
-            pending += [(other, where) for other in queries if self._sees(name, other)]
-        rows = [self.layout.indices(name, sorted(where)) for name, where in frames.items()]
-        return torch.cat([self.layout.inputs(), *rows]).sort().values
+            pending += [(other, where) for other in queries if other in self._visible[name]]
+        return frames
 
     def _sees(self, name: str, other: str) -> bool:
         """Whether a group may attend to another within a frame."""
@@ -150,26 +232,61 @@ class Policy(nn.Module):
         return bool(self.mask[rows][:, columns].any())
 
     def _run_trunk(
-        self, seen: Embedded, observation: Observation, keep: Int64[Tensor, " r"] | None, capture: Capture | None
+        self,
+        seen: Embedded,
+        observation: Observation,
+        needed: tuple[Int64[Tensor, " r"], Int64[Tensor, " o"]] | None,
+        capture: Capture | None,
     ) -> tuple[Float[Tensor, "b t n d"], dict[str, Tensor]]:
-        """Trunk outputs by frame (zero where a token was left out) and captured attention."""
-        keys = visible_keys(self.layout, self.config.views, observation.frame_mask, observation.view_mask)
-        tokens, mask = seen.tokens, self.mask
-        if keep is not None:
-            keep = keep.to(tokens.device)
-            tokens, mask, keys = tokens[:, keep], mask[keep][:, keep], keys[:, keep]
-        allowed = (mask & keys[:, None])[:, None]
-        rows = capture.positions(self.layout).flatten().to(tokens.device) if capture else None
-        heads = capture.heads if capture else None
-        out, captured = self.trunk(tokens, allowed, rows=rows, wanted=capture.wants if capture else None, heads=heads)
-        if keep is not None:
-            out = out.new_zeros(seen.tokens.shape).index_copy(1, keep, out)
+        """Trunk outputs by frame (zero where they are not needed) and captured attention."""
+        out, captured = self.contextualise(
+            seen.tokens, observation.frame_mask, observation.view_mask, needed=needed, capture=capture
+        )
         frames = (self.layout.n_frames, -1)
         attention = {f"trunk.{layer}": item.unflatten(2, frames).transpose(1, 2) for layer, item in captured.items()}
         attention |= {f"resampler.{layer}": item for layer, item in enumerate(seen.resampled)}
-        return out.unflatten(1, frames), attention
+        return out[:, self.layout.prefix_length :].unflatten(1, frames), attention
 
-    def _decode_flow(
+    def contextualise(
+        self,
+        tokens: Float[Tensor, "b n d"],
+        frame_mask: Bool[Tensor, "b t"],
+        view_mask: Bool[Tensor, "b v"],
+        *,
+        needed: tuple[Int64[Tensor, " r"], Int64[Tensor, " o"]] | None = None,
+        capture: Capture | None = None,
+    ) -> tuple[Float[Tensor, "b n d"], dict[int, Float[Tensor, "b _h _r _k"]]]:
+        """Assembled tokens through the trunk under mask and padding: where the mask can be proved.
+
+        Args:
+            tokens: In the order of the layout.
+            frame_mask: True for real frames.
+            view_mask: True for cameras that are there.
+            needed: Positions that enter the trunk, and which of these it returns; all if None.
+            capture: Attention to return.
+
+        Returns:
+            Outputs of all positions (zero where they are not needed), and captured attention by layer.
+        """
+        keys = real_tokens(self.presence, frame_mask, view_mask)
+        kept, mask, outputs, written = tokens, self.mask, None, None
+        if needed is not None:
+            keep, outputs = (part.to(tokens.device) for part in needed)
+            kept, mask, keys, written = tokens[:, keep], mask[keep][:, keep], keys[:, keep], keep[outputs]
+        rows = capture.positions(self.layout).flatten().to(tokens.device) if capture else None
+        out, captured = self.trunk(
+            kept,
+            (mask & keys[:, None])[:, None],
+            rows=rows,
+            wanted=capture.wants if capture else None,
+            heads=capture.heads if capture else None,
+            outputs=outputs,
+        )
+        if written is not None:
+            out = out.new_zeros(tokens.shape).index_copy(1, written, out)
+        return out, captured
+
+    def decode_flow(
         self,
         decoder: FlowDecoder,
         tokens: Float[Tensor, "ba f d"],
@@ -184,8 +301,10 @@ class Policy(nn.Module):
         features = seen.pick_features(frames, self.config.views.index(self.config.flow_view))
         delta, visible, captured = decoder(tokens, points, features, capture=capture)
         shape = start.shape[:2]
+        delta = delta.unflatten(0, shape)
+        absolute = self.config.flow.readout == "absolute"
         return (
-            delta.unflatten(0, shape) * self.flow_scale,
+            delta * scale + shift - start[..., None, :] if absolute else delta * self.flow_scale,
             visible.unflatten(0, shape),
             [item.unflatten(0, shape) for item in captured],
         )

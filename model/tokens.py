@@ -4,7 +4,8 @@ A sequence is an optional prefix, then the same groups for every frame, in order
 
     prefix | frame 0: LANG STATE S_PATCH S_CLS W_PATCH W_CLS, queries (FLOW FUT_S FUT_W ACT) | frame 1: ... | ...
 
-S_ is the static view, W_ the wrist. Inputs come first; the order of the query groups is configuration.
+S_ is the static view, W_ the wrist. Inputs come first; the order of the query groups is configuration. The prefix is
+the goal image, where the policy is given one.
 """
 
 from __future__ import annotations
@@ -87,6 +88,15 @@ class TokenLayout:
             start += group.count
         raise KeyError(f"no token group '{name}'; there are {', '.join(group.name for group in self.groups)}")
 
+    def in_prefix(self, name: str) -> slice:
+        """Sequence positions of a group of the prefix. An unknown name raises KeyError."""
+        start = 0
+        for group in self.prefix:
+            if group.name == name:
+                return slice(start, start + group.count)
+            start += group.count
+        raise KeyError(f"no group '{name}' in the prefix; there are {', '.join(group.name for group in self.prefix)}")
+
     def indices(self, name: str, frames: Iterable[int] | None = None) -> Int64[Tensor, " r"]:
         """Sequence positions of a group, frame after frame (all frames by default)."""
         inside = self.within_frame(name)
@@ -127,15 +137,24 @@ def token_layout(config: PolicyConfig) -> TokenLayout:
             TokenGroup(name=f"{letter}_PATCH", role=Role.INPUT, count=config.resampler.latents, view=view),
             TokenGroup(name=f"{letter}_CLS", role=Role.INPUT, count=1, view=view),
         ]
-    for name in config.tokens.query_order:
+    order = config.tokens.query_order
+    for name in order if "PROG" in order else (*order, "PROG"):
         groups += _query_groups(name, config)
-    return TokenLayout(groups=tuple(groups), n_frames=config.window.n_obs_steps)
+    prefix: tuple[TokenGroup, ...] = ()
+    if config.goal_image:
+        prefix = (
+            TokenGroup(name="GOAL_PATCH", role=Role.GOAL, count=config.resampler.latents),
+            TokenGroup(name="GOAL_CLS", role=Role.GOAL, count=1),
+        )
+    return TokenLayout(groups=tuple(groups), n_frames=config.window.n_obs_steps, prefix=prefix)
 
 
 def _query_groups(name: str, config: PolicyConfig) -> Sequence[TokenGroup]:
     tokens, foresight = config.tokens, config.foresight
     if name == "ACT":
         return [TokenGroup(name="ACT", role=Role.ACTION, count=tokens.action)]
+    if name == "PROG" and config.progress:
+        return [TokenGroup(name="PROG", role=Role.PROGRESS, count=1)]
     if name == "FLOW" and "flow" in foresight:
         return [TokenGroup(name="FLOW", role=Role.FLOW, count=tokens.flow, view=config.flow_view)]
     if name == "FUT" and "future" in foresight:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import replace
 
 import torch
@@ -87,6 +86,4 @@ def make_targets(
 
 def row(observation: Observation, index: int) -> Observation:
     """One row of a batch, as a batch of one."""
-    return Observation(
-        **{item.name: getattr(observation, item.name)[index : index + 1] for item in dataclasses.fields(observation)}
-    )
+    return observation.rows(slice(index, index + 1))

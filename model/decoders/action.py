@@ -54,7 +54,7 @@ class ActionDecoder(nn.Module):
         self.blocks = nn.ModuleList(
             Block(sizes.width, sizes.heads, sizes.mlp_ratio, "gelu") for _ in range(sizes.layers)
         )
-        self.norm = nn.LayerNorm(sizes.width)
+        self.norm = nn.LayerNorm(sizes.width) if sizes.final_norm else nn.Identity()
         self.arm = nn.Linear(sizes.width, 6)
         self.gripper = nn.Linear(sizes.width, 1)
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..attention import Attention
 from ..config import FlowDecoderConfig, PolicyConfig
-from ..encoders.image import ImageFeatures
+from ..encoders.image_features import ImageFeatures
 from ..transformer import Block, Mlp
 
 
@@ -46,6 +46,8 @@ class _CrossBlock(nn.Module):
 
 class FlowDecoder(nn.Module):
     """Displacement of every start point, in units of the flow scales; zero at the start of training.
+
+    With `flow.readout = "absolute"` it gives the place after each step instead: image sides and normalised depth.
 
     Args:
         config: The policy's; `config.flow` has the sizes.

@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..config import PolicyConfig
-from ..encoders.image import ImageFeatures
+from ..encoders.image_features import ImageFeatures
 from .patch import PatchDecoder
 
 KEEP_LOGIT = 3.0  # composite: the current image is kept almost everywhere until training says otherwise
 
 
 class FutureDecoder(nn.Module):
-    """One trunk for RGB and depth of all views.
+    """One trunk for RGB and depth of all views (or, as configured, one for each of the two).
 
     With `future_readout = "composite"` every pixel is a convex sum of three sources: the current image, the current
     image warped by a predicted smooth backward flow, and newly painted colours. Depth uses the same weights over the
@@ -32,9 +32,10 @@ class FutureDecoder(nn.Module):
         self.composite = config.future_readout == "composite"
         self.with_depth = config.future_depth
         self.blends_depth = self.composite and config.future_depth
+        own_trunk = config.future_depth and config.future_depth_trunk == "own"
         self.warp_scale = config.stats.flow_scale_xy
         self.splits = [3, 3] if self.composite else [3]
-        if config.future_depth:
+        if config.future_depth and not own_trunk:
             self.splits += [2] if self.composite else [1]
         self.decoder = PatchDecoder(
             config.future,
@@ -44,6 +45,15 @@ class FutureDecoder(nn.Module):
             coarse_channels=2 if self.composite else 0,
             map_channels=map_channels,
         )
+        self.depth_decoder = None
+        if own_trunk:
+            self.depth_decoder = PatchDecoder(
+                config.future,
+                conditioning=config.trunk.width,
+                image_size=config.image_size,
+                channels=1,
+                map_channels=map_channels,
+            )
 
     def forward(
         self,
@@ -62,6 +72,8 @@ class FutureDecoder(nn.Module):
         """
         painted, motion = self.decoder(tokens, features)
         parts = painted.float().split(self.splits, 1)
+        if self.depth_decoder is not None:
+            return parts[0], self.depth_decoder(tokens, features)[0].float()
         if motion is None:
             return parts[0], parts[1] if self.with_depth else None
         bias = painted.new_tensor([KEEP_LOGIT, 0.0, 0.0])[:, None, None]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..config import PolicyConfig
 from ..embedding import Embedded
-from ..encoders.image import denormalise_rgb
+from ..encoders.image_features import denormalise_rgb
 from ..tokens import VIEW_LETTER, TokenLayout
 from .future import FutureDecoder
 from .patch import PatchDecoder, patchify, unpatchify
@@ -98,7 +98,7 @@ class ImageDecoders(nn.Module):
         if self.depth is not None and self._needs_depth(decoders):
             depth = self.depth(self._conditioning(hidden, frames, self.depth_source), features)[0].float()
         if "future" in decoders and self.future is not None:
-            rgb = seen.pick(seen.rgb, frames)
+            rgb = seen.pick_rgb(frames)
             painted, future_depth = self.future(self._conditioning(hidden, frames, ("FUT_{}",)), features, rgb, depth)
             if self.norm_pix:
                 painted = restore_patches(painted, rgb, self.patch_size)

@@ -6,6 +6,7 @@ Dimensions: n images, c conditioning tokens, m patches, d width, o output channe
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,20 +14,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..config import PatchDecoderConfig
-from ..encoders.image import ImageFeatures
+from ..encoders.image_features import ImageFeatures
 from ..transformer import INIT_STD, Block
 
 FINE_STRIDE = 4  # of the compact image encoder's finest map, which `refine` reads
 
 
-def sincos_position(grid: int, width: int) -> Float[Tensor, "m d"]:
-    """Fixed 2D sine-cosine embedding of a square raster; `width` must be a multiple of 4."""
+def sincos_position(
+    grid: int, width: int, axis_order: Literal["row_column", "column_row"] = "row_column"
+) -> Float[Tensor, "m d"]:
+    """Fixed 2D sine-cosine embedding of a square raster in reading order; `width` must be a multiple of 4."""
     frequency = 1 / 10000 ** (torch.arange(width // 4) / (width / 4))
     angle = torch.arange(grid)[:, None] * frequency
     axis = torch.cat([angle.sin(), angle.cos()], -1)
     rows = axis[:, None].expand(grid, grid, -1)
     columns = axis[None].expand(grid, grid, -1)
-    return torch.cat([rows, columns], -1).flatten(0, 1)
+    return torch.cat([rows, columns] if axis_order == "row_column" else [columns, rows], -1).flatten(0, 1)
 
 
 class PatchDecoder(nn.Module):
@@ -60,7 +63,7 @@ class PatchDecoder(nn.Module):
             self.start = _CurrentFeatures(map_channels[-1], config.width)
         else:
             self.start = _MaskToken(config.width)
-        self.register_buffer("position", sincos_position(self.grid, config.width), persistent=False)
+        self.register_buffer("position", sincos_position(self.grid, config.width, config.axis_order), persistent=False)
         self.blocks = nn.ModuleList(
             Block(config.width, config.heads, config.mlp_ratio, config.activation) for _ in range(config.layers)
         )

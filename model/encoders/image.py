@@ -1,53 +1,17 @@
-"""Image encoders: from an image to one CLS vector, a raster of patch features, and finer maps where there are any.
+"""Image encoders that need no weights from elsewhere: the compact net, trained with the policy, and a stub for tests.
 
 Dimensions: n images (batch x frames x views), m patches in raster order, c channels, h w pixels.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..config import ImageEncoderConfig
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def normalise_rgb(rgb: Float[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 3 h w"]:
-    """0..1 to zero mean and unit deviation over ImageNet."""
-    mean = rgb.new_tensor(IMAGENET_MEAN)[:, None, None]
-    return (rgb - mean) / rgb.new_tensor(IMAGENET_STD)[:, None, None]
-
-
-def denormalise_rgb(rgb: Float[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 3 h w"]:
-    """The inverse of `normalise_rgb`."""
-    mean = rgb.new_tensor(IMAGENET_MEAN)[:, None, None]
-    return rgb * rgb.new_tensor(IMAGENET_STD)[:, None, None] + mean
-
-
-def prepare_rgb(rgb: UInt8[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 3 h w"]:
-    """What every image encoder eats: 0..255 to float32, normalised."""
-    return normalise_rgb(rgb.float() / 255)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFeatures:
-    """What the policy knows of some images.
-
-    Attributes:
-        cls: One vector an image.
-        patches: Features of the patches in raster order.
-        maps: Feature maps from fine to coarse; the last holds the same features as `patches`.
-    """
-
-    cls: Float[Tensor, "n c"]
-    patches: Float[Tensor, "n m c"]
-    maps: tuple[Float[Tensor, "n _c _h _w"], ...]
+from ..config_encoders import ImageEncoderConfig
+from .image_features import ImageFeatures
 
 
 class _Residual(nn.Module):
@@ -118,8 +82,3 @@ class StubImageEncoder(nn.Module):
         patches = functional.layer_norm(patches @ self.projection.T, self.projection.shape[:1])
         grid = (images.shape[2] // self.patch_size, images.shape[3] // self.patch_size)
         return ImageFeatures(cls=patches.mean(1), patches=patches, maps=(patches.transpose(1, 2).unflatten(2, grid),))
-
-
-def image_encoder(config: ImageEncoderConfig) -> CompactImageEncoder | StubImageEncoder:
-    """The encoder that a configuration names."""
-    return CompactImageEncoder(config) if config.kind == "compact" else StubImageEncoder(config)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from ..config import TextEncoderConfig
+from ..config_encoders import TextEncoderConfig
 from ..transformer import INIT_STD, Block
 
 _WORD = re.compile(r"[a-z0-9]+")
@@ -25,10 +25,19 @@ def tokenize_words(texts: Sequence[str], max_tokens: int) -> Int64[Tensor, "b s"
 
     Every run and every machine gives the same ids. An empty text becomes one word of its own.
     """
-    rows = [[zlib.crc32(word.encode()) + 1 for word in _WORD.findall(text.lower())] or [1] for text in texts]
+    return pad_rows([[word + 1 for word in word_hashes(text)] or [1] for text in texts], max_tokens)
+
+
+def word_hashes(text: str) -> list[int]:
+    """CRC-32 of every lower-cased word."""
+    return [zlib.crc32(word.encode()) for word in _WORD.findall(text.lower())]
+
+
+def pad_rows(rows: Sequence[Sequence[int]], max_tokens: int) -> Int64[Tensor, "b s"]:
+    """Token ids cut to `max_tokens` and right-padded with 0."""
     ids = torch.full((len(rows), max_tokens), PADDING, dtype=torch.int64)
     for row, words in zip(ids, rows, strict=True):
-        kept = words[:max_tokens]
+        kept = list(words[:max_tokens])
         row[: len(kept)] = torch.tensor(kept)
     return ids
 

@@ -14,7 +14,7 @@ from model.decoders.flow import FlowDecoder, fourier_features
 from model.decoders.future import FutureDecoder, warp
 from model.decoders.images import patch_statistics, restore_patches
 from model.decoders.patch import PatchDecoder, patchify, sincos_position, unpatchify
-from model.encoders.image import ImageFeatures
+from model.encoders.image_features import ImageFeatures
 from tests.policy_factories import composite_tiny
 
 CHANNELS = (8, 16, 32)

@@ -5,14 +5,9 @@ from __future__ import annotations
 import torch
 
 from model.config import ImageEncoderConfig, ResamplerConfig, TextEncoderConfig, preset
-from model.encoders.image import (
-    CompactImageEncoder,
-    StubImageEncoder,
-    denormalise_rgb,
-    image_encoder,
-    normalise_rgb,
-    prepare_rgb,
-)
+from model.encoders.choose import image_encoder
+from model.encoders.image import CompactImageEncoder, StubImageEncoder
+from model.encoders.image_features import denormalise_rgb, normalise_rgb, prepare_rgb
 from model.encoders.resampler import Resampler
 from model.encoders.state import StateEncoder
 from model.encoders.text import CompactTextEncoder, tokenize_words
@@ -73,7 +68,7 @@ def test_normalisation_round_trip() -> None:
 
 
 def test_compact_encoder_shapes() -> None:
-    encoder = image_encoder(preset("compact").image)
+    encoder = image_encoder(preset("compact").image, 128)
     assert isinstance(encoder, CompactImageEncoder)
     features = encoder(torch.randn(2, 3, 128, 128))
     assert features.cls.shape == (2, 128)
