@@ -17,12 +17,14 @@ from torch import Tensor
 
 from model.attention import Capture, visible_keys
 from model.batch import Observation, Prediction, Targets
+from model.config import Statistics
 from model.errors import CheckpointError, EpisodeError
 from model.policy import Policy
 from trainer.data.images import scaled_intrinsics
 from trainer.data.points import FLOW_POINTS, choose_points, flow_times
 from trainer.data.windows import observation_at, targets_at
 from trainer.episodes.episode import Episode, View
+from trainer.metrics.action import in_units_of
 from trainer.metrics.window import Window, rgb_future, rgb_now, score_window, true_depth
 
 from .attention import EARLIER, group_mass, latents_on_pixels, points_on_pixels, share_out, uniform_share
@@ -111,7 +113,7 @@ def assemble(
     )
     flow = _flow(policy, inputs, prediction)
     mean = None if mean_action is None else np.asarray(mean_action, np.float64)
-    action, action_true = _actions(window)
+    action, action_true = _actions(window, config.stats)
     return Foresight(
         step=inputs.step,
         future_step=inputs.step + config.window.future_offset,
@@ -127,7 +129,7 @@ def assemble(
 def _view(window: Window, policy: Policy, view: View) -> ViewForesight:
     config, episode, targets, prediction = policy.config, window.episode, window.targets, window.prediction
     index = config.views.index(view)
-    has_depth = episode.info.depth_origin is not None
+    has_depth = episode.has("depth", view)
     came = bool(targets.future_mask[0, 0, index])
     future_true = targets.future_rgb[0, 0, index].permute(1, 2, 0).contiguous().numpy()
     camera: tuple[np.ndarray, np.ndarray] | None
@@ -218,15 +220,16 @@ def _through_resampler(
     return maps
 
 
-def _actions(window: Window) -> tuple[Float[np.ndarray, "k 7"], Float[np.ndarray, "k 7"] | None]:
-    """The predicted chunk with the gripper as a probability, and the recorded one."""
+def _actions(window: Window, stats: Statistics) -> tuple[Float[np.ndarray, "k 7"], Float[np.ndarray, "k 7"] | None]:
+    """The predicted chunk with the gripper as a probability, and the recorded one, both in the episode's units."""
     chunk = _required(window.prediction.action)[0, window.newest].clone()
     chunk[:, 6] = torch.sigmoid(chunk[:, 6])
-    if window.episode.info.action_space is None:
+    space = window.episode.info.action_space
+    if space is None or not window.episode.has("action"):
         return chunk.numpy(), None
     exists = window.targets.action_mask[0, window.newest][:, None]
     true = torch.where(exists, window.targets.action[0, window.newest], torch.nan)
-    return chunk.numpy(), true.numpy()
+    return in_units_of(chunk.numpy(), stats, space).astype(np.float32), true.numpy()
 
 
 def _depth_at(depth: Float[Tensor, "h w"], start: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:

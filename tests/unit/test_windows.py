@@ -13,9 +13,10 @@ from model.errors import EpisodeError
 from tests.factories import make_recording
 from trainer.data.images import nearest_indices, scaled_intrinsics
 from trainer.data.points import choose_points, moving_pixels
-from trainer.data.state import euler_xyz, relative_pose, rotation_matrix
+from trainer.data.state import relative_pose
 from trainer.data.windows import observation_at, targets_at
 from trainer.episodes.memory import MemoryEpisode
+from trainer.episodes.rotations import euler_xyz, rotation_matrix
 
 LENGTH = 60
 

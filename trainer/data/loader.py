@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -24,12 +25,13 @@ from trainer.episodes.cache import mapped
 from trainer.episodes.episode import Episode
 
 from .augment import random_offsets, shift
-from .observation import Tokenize, check_alignment, observe
+from .observation import ReadRgb, Tokenize, check_alignment, observe
+from .segments import FrameReader, cut_segments, share
 from .targets import targets_at
 
 T = TypeVar("T", Observation, Targets)
 Batch = tuple[Observation, Targets]
-_ORDER, _FRAMES, _WINDOW = range(3)
+_ORDER, _FRAMES, _WINDOW, _SEGMENT = range(4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,8 @@ class Sampling:
         flow_points: Flow points of each supervised frame.
         supervised: Supervised frames: the newest and some earlier ones, the same ones for the whole batch.
         random_shift: Moves each window's images and labels by up to 5 % of the image side.
+        windows_per_segment: Neighbouring windows of one episode that share their images, which are then encoded once;
+            they are shifted alike. 1: every window for itself.
     """
 
     batch_size: int
@@ -49,11 +53,16 @@ class Sampling:
     flow_points: int = 192
     supervised: int = 2
     random_shift: bool = True
+    windows_per_segment: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "flow_points", "supervised"):
+        for name in ("batch_size", "flow_points", "supervised", "windows_per_segment"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch_size % self.windows_per_segment:
+            raise ConfigError(
+                f"batch_size = {self.batch_size} must be a multiple of windows_per_segment = {self.windows_per_segment}"
+            )
 
 
 class WindowDataset:
@@ -93,16 +102,39 @@ class WindowDataset:
         number, step = self._index[index]
         return self._episodes[number], step
 
-    def sample(self, index: int, sampling: Sampling, epoch: int, frames: Sequence[int]) -> Batch:
-        """One window as a batch of one."""
+    def order(self, sampling: Sampling, epoch: int) -> list[int]:
+        """The windows of an epoch, segments whole: each window once, but for what fills up the last segments."""
+        rng = np.random.default_rng([_ORDER, sampling.seed, epoch])
+        if sampling.windows_per_segment == 1:
+            return rng.permutation(len(self)).tolist()
+        segments = cut_segments(self._index, sampling.windows_per_segment, self.config.window.obs_stride, rng)
+        return [index for number in rng.permutation(len(segments)) for index in segments[number]]
+
+    def segment(self, indices: Sequence[int], sampling: Sampling, epoch: int, frames: Sequence[int]) -> list[Batch]:
+        """The windows of one segment, each as a batch of one; all are shifted alike."""
+        read, offsets = FrameReader(), None
+        if len(indices) > 1:
+            offsets = random_offsets(np.random.default_rng([_SEGMENT, sampling.seed, epoch, indices[0]]), self.config)
+        return [self._sample(index, sampling, epoch, frames, read, offsets) for index in indices]
+
+    def _sample(
+        self,
+        index: int,
+        sampling: Sampling,
+        epoch: int,
+        frames: Sequence[int],
+        read: ReadRgb,
+        offsets: Int64[Tensor, "v 2"] | None,
+    ) -> Batch:
         number, step = self._index[index]
         episode = self._episodes[number]
         rng = np.random.default_rng([_WINDOW, sampling.seed, epoch, index])
-        observation = observe(episode, step, self.config, self._text[number : number + 1])
+        observation = observe(episode, step, self.config, self._text[number : number + 1], read)
         points_seed = int(rng.integers(2**31))
         targets = targets_at(episode, step, self.config, frames=frames, points=sampling.flow_points, seed=points_seed)
         if sampling.random_shift:
-            return shift(observation, targets, self.config, random_offsets(rng, self.config))
+            offsets = random_offsets(rng, self.config) if offsets is None else offsets
+            return shift(observation, targets, self.config, offsets)
         return observation, targets
 
 
@@ -110,10 +142,10 @@ class WindowBatches(Dataset[Batch]):
     """The batches of one epoch, by index."""
 
     def __init__(self, dataset: WindowDataset, sampling: Sampling, epoch: int) -> None:
-        if len(dataset) < sampling.batch_size:
-            raise ConfigError(f"batch_size is {sampling.batch_size}, the episodes have {len(dataset)} windows only")
         self._dataset, self._sampling, self._epoch = dataset, sampling, epoch
-        self._order = np.random.default_rng([_ORDER, sampling.seed, epoch]).permutation(len(dataset))
+        self._order = dataset.order(sampling, epoch)
+        if len(self._order) < sampling.batch_size:
+            raise ConfigError(f"batch_size is {sampling.batch_size}, the episodes have {len(self._order)} windows only")
 
     def __len__(self) -> int:
         return len(self._order) // self._sampling.batch_size  # the order differs each epoch: none is always left out
@@ -121,12 +153,21 @@ class WindowBatches(Dataset[Batch]):
     def windows(self, batch: int) -> list[int]:
         """Indices into the data set of the windows of a batch."""
         size = self._sampling.batch_size
-        return [int(index) for index in self._order[batch * size : (batch + 1) * size]]
+        return self._order[batch * size : (batch + 1) * size]
 
     def __getitem__(self, batch: int) -> Batch:
         frames = self._supervised_frames(batch)
-        samples = [self._dataset.sample(index, self._sampling, self._epoch, frames) for index in self.windows(batch)]
-        return _concatenate([sample[0] for sample in samples]), _concatenate([sample[1] for sample in samples])
+        windows, size = self.windows(batch), self._sampling.windows_per_segment
+        samples = [
+            sample
+            for at in range(0, len(windows), size)
+            for sample in self._dataset.segment(windows[at : at + size], self._sampling, self._epoch, frames)
+        ]
+        observation, targets = (_concatenate(list(parts)) for parts in zip(*samples, strict=True))
+        if size > 1:
+            where = [self._dataset.window(index) for index in windows]
+            observation = share(observation, where, size, self._dataset.config)
+        return observation, targets
 
     def _supervised_frames(self, batch: int) -> list[int]:
         newest = self._dataset.config.window.n_obs_steps - 1

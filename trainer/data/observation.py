@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from model.batch import Observation
 from model.config import PolicyConfig, WindowConfig
 from model.errors import EpisodeError
-from trainer.episodes.episode import Episode
+from trainer.episodes.episode import Episode, View
 
 from .images import read_rgb
 from .state import relative_pose
 
 Tokenize = Callable[[Sequence[str]], Int64[Tensor, "b s"]]
+ReadRgb = Callable[[Episode, View, Sequence[int], int], UInt8[Tensor, "n 3 h w"]]
 
 
 def window_steps(step: int, window: WindowConfig) -> list[int]:
@@ -58,8 +59,10 @@ def observation_at(episode: Episode, step: int, config: PolicyConfig, tokenize: 
     return observe(episode, step, config, tokenize([episode.info.instruction]))
 
 
-def observe(episode: Episode, step: int, config: PolicyConfig, text: Int64[Tensor, "1 s"]) -> Observation:
-    """As `observation_at`, with the instruction already tokenised."""
+def observe(
+    episode: Episode, step: int, config: PolicyConfig, text: Int64[Tensor, "1 s"], read: ReadRgb = read_rgb
+) -> Observation:
+    """As `observation_at`, with the instruction already tokenised; `read` may remember images."""
     check_window(episode, step, config.window)
     if config.flow_view not in episode.info.views:
         raise EpisodeError(f"{episode.name}: has no camera '{config.flow_view}', which this policy needs")
@@ -68,11 +71,12 @@ def observe(episode: Episode, step: int, config: PolicyConfig, text: Int64[Tenso
     rgb = torch.zeros(1, n_steps, len(config.views), 3, size, size, dtype=torch.uint8)
     for index, view in enumerate(config.views):
         if view in episode.info.views:
-            rgb[0, :n_frames, index] = read_rgb(episode, view, steps, size)
-    states = episode.state[steps]
+            rgb[0, :n_frames, index] = read(episode, view, steps, size)
     arm, gripper = torch.zeros(1, n_steps, 6), torch.zeros(1, n_steps, dtype=torch.int64)
-    arm[0, :n_frames] = torch.from_numpy(relative_pose(states))
-    gripper[0, :n_frames] = torch.from_numpy(states[:, 7] > 0.5)
+    if episode.has("state"):  # else the arm stands where the window began, the gripper is shut: see `absent`
+        states = episode.state[steps]
+        arm[0, :n_frames] = torch.from_numpy(relative_pose(states))
+        gripper[0, :n_frames] = torch.from_numpy(states[:, 7] > 0.5)
     return Observation(
         rgb=rgb,
         view_mask=torch.tensor([[view in episode.info.views for view in config.views]]),

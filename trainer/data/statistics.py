@@ -57,7 +57,7 @@ def _depth_moments(episodes: Sequence[Episode], view: View) -> tuple[float | Non
     values = [
         depth[np.isfinite(depth)]
         for episode in episodes
-        if view in episode.info.views and episode.info.depth_scale is not None
+        if episode.has("depth", view)
         for step in _some_steps(episode)
         for depth in [episode.depth(view, step)[::_PIXEL_STRIDE, ::_PIXEL_STRIDE]]
     ]

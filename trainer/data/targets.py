@@ -85,7 +85,7 @@ def _images(episode: Episode, supervised: dict[int, int], n_rows: int, config: P
             rows = list(future)
             out["future_rgb"][0, rows, index] = read_rgb(episode, view, list(future.values()), config.image_size)
             out["future_mask"][0, rows, index] = True
-        if episode.info.depth_scale is not None:
+        if episode.has("depth", view):
             for name, wanted in (("depth", supervised), ("future_depth", future)):
                 if wanted:
                     depth, valid = read_depth(episode, view, list(wanted.values()), config.image_size)
@@ -131,7 +131,7 @@ def _actions(episode: Episode, steps: list[int], config: PolicyConfig) -> tuple[
     window = config.window
     action = torch.zeros(1, window.n_obs_steps, window.chunk_size, 7)
     mask = torch.zeros(1, window.n_obs_steps, window.chunk_size, dtype=torch.bool)
-    if episode.info.action_space is not None:
+    if episode.info.action_space is not None and episode.has("action"):
         at = np.asarray(steps)[:, None] + np.arange(window.chunk_size)
         inside = at < episode.info.length
         chunk = episode.action[np.minimum(at, episode.info.length - 1)] * inside[..., None]

@@ -65,7 +65,7 @@ def open_episodes(folders: Sequence[Path]) -> list[Episode]:
     for folder in folders:
         names = find_episodes(folder)
         if not names:
-            raise EpisodeError(f"{folder}: holds no packed episode; record some with `python -m trainer record`")
+            raise EpisodeError(f"{folder}: holds no episode; record some with `python -m trainer record`")
         episodes += [open_episode(name) for name in names]
     return episodes
 
@@ -74,7 +74,8 @@ def describe_data(episodes: Sequence[Episode]) -> dict[str, Any]:
     """Facts about the training episodes for metadata and card, with one hash over all their contents."""
     tasks = sorted({episode.info.task or episode.info.instruction for episode in episodes})
     hashes = sorted(episode.content_hash for episode in episodes)
-    mean = np.mean(np.concatenate([episode.action for episode in episodes]), axis=0)
+    actions = [episode.action for episode in episodes if episode.has("action")]
+    mean = np.mean(np.concatenate(actions), axis=0) if actions else None
     return {
         "episodes": len(episodes),
         "control_steps": sum(episode.info.length for episode in episodes),
@@ -82,7 +83,7 @@ def describe_data(episodes: Sequence[Episode]) -> dict[str, Any]:
         "instructions": sorted({episode.info.instruction for episode in episodes}),
         "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(),
         "episode_hashes": [name[:SHORT_HASH] for name in hashes],
-        "action_mean": [round(float(value), 6) for value in mean],
+        "action_mean": None if mean is None else [round(float(value), 6) for value in mean],
     }
 
 

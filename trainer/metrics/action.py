@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from model.config import Statistics
 from trainer.episodes.episode import ActionSpace
 
 
@@ -36,6 +37,15 @@ def action_errors(
         "rotation_deg": float(rotation.mean()),
         "gripper_accuracy": float(np.mean((guess[:, 6] > 0.5) == (truth[:, 6] > 0.5))),
     }
+
+
+def in_units_of(chunk: Float[np.ndarray, "k 7"], stats: Statistics, space: ActionSpace) -> Float[np.ndarray, "k 7"]:
+    """A chunk in the units of a policy's training data, as entries of another episode's action space."""
+    move, turn = (
+        stats.action_metres_per_unit / space.metres_per_unit,
+        stats.action_radians_per_unit / space.radians_per_unit,
+    )
+    return chunk * np.array([move] * 3 + [turn] * 3 + [1.0])
 
 
 def hold_still(gripper: float, chunk_size: int) -> Float[np.ndarray, "k 7"]:

@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float, UInt8
 
 from model.batch import Observation, Prediction, Targets
-from model.config import PolicyConfig
+from model.config import PolicyConfig, Statistics
 from model.policy import Policy
 from trainer.data.images import scaled_intrinsics
 from trainer.data.windows import observation_at, targets_at
 from trainer.episodes.episode import Episode
 
+from .action import in_units_of
 from .step import action_scores, depth_scores, flow_scores, future_scores, visibility_scores
 
 
@@ -57,7 +58,7 @@ def score_window(
     for index, view in enumerate(config.views):
         if bool(window.observation.view_mask[0, index]):
             scores |= {f"{view}.{name}": value for name, value in _view_scores(window, config, index).items()}
-    return scores | _flow_scores(window, config) | _action_scores(window, mean_action)
+    return scores | _flow_scores(window, config) | _action_scores(window, config.stats, mean_action)
 
 
 def rgb_now(window: Window, view: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -123,16 +124,24 @@ def _flow_scores(window: Window, config: PolicyConfig) -> dict[str, float]:
     return scores | visibility_scores(probability, targets.flow_visible[0, 0].numpy(), known, moving)
 
 
-def _action_scores(window: Window, mean_action: Float[np.ndarray, " 7"] | None) -> dict[str, float]:
+def _action_scores(window: Window, stats: Statistics, mean_action: Float[np.ndarray, " 7"] | None) -> dict[str, float]:
     space, newest = window.episode.info.action_space, window.newest
-    if window.prediction.action is None or space is None:
+    if window.prediction.action is None or space is None or not window.episode.has("action"):
         return {}
     predicted = _array(window.prediction.action[0, newest])
     predicted[:, 6] = 1.0 / (1.0 + np.exp(-predicted[:, 6]))
     exists = window.targets.action_mask[0, newest].numpy()
     true = np.where(exists[:, None], _array(window.targets.action[0, newest]), np.nan)
-    before = window.episode.action[window.step - 1, 6] if window.step > 0 else window.episode.state[0, 7]
-    return action_scores(predicted, true, space=space, gripper_before=float(before > 0.5), mean_action=mean_action)
+    predicted = in_units_of(predicted, stats, space)
+    mean = None if mean_action is None else in_units_of(mean_action[None], stats, space)[0]
+    before = _gripper_before(window.episode, window.step)
+    return action_scores(predicted, true, space=space, gripper_before=before, mean_action=mean)
+
+
+def _gripper_before(episode: Episode, step: int) -> float:
+    """The gripper command of the step before, 0 shut or 1 open; at the start of an episode, how it stands."""
+    before = episode.action[step - 1, 6] if step > 0 or not episode.has("state") else episode.state[0, 7]
+    return float(before > 0.5)
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

@@ -69,15 +69,18 @@ def clip_scales(episode: Episode, *, fallback: Mapping[View, tuple[float, float]
     """
     depth: dict[View, ColourScale] = {}
     error: dict[View, ColourScale] = {}
-    known = episode.info.depth_origin is not None
     for view in episode.info.views:
         stated = fallback.get(view, _STATED_RANGE)
-        low, high, middle = _depth_range(episode, view) if known else (*stated, float(np.mean(stated)))
+        low, high, middle = (
+            _depth_range(episode, view) if episode.has("depth", view) else (*stated, float(np.mean(stated)))
+        )
         depth[view] = ColourScale(low=low, high=high, unit="m", label="depth")
         limit = max(10.0, 10.0 * round(100 * _ERROR_SHARE * middle))
         error[view] = symmetric(limit, unit="mm", label="error, red = too far")
     return ClipScales(
-        depth=depth, error=error, origin="true depth of this clip" if known else "the policy's training data"
+        depth=depth,
+        error=error,
+        origin="true depth of this clip" if episode.info.depth_origin is not None else "the policy's training data",
     )
 
 

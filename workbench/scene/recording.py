@@ -102,17 +102,20 @@ class EpisodeScene:
 
     def _log_clip(self, stream: rr.RecordingStream, *, with_images: bool) -> None:
         """Logs the truth of the whole clip, and the layout with its eye on the middle of the first cloud."""
-        path = self.episode.state[:, :3].astype(np.float32)
+        path = self.episode.state[:, :3].astype(np.float32) if self.episode.has("state") else None
         # First of all, so that a viewer that is still loading is laid out, paused, and looks the right way.
-        self._send_blueprint(stream, middle=path.mean(axis=0), with_images=with_images)
+        middle = np.zeros(3, np.float32) if path is None else path.mean(axis=0)
+        self._send_blueprint(stream, middle=middle, with_images=with_images)
         stream.log("/world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
         stream.log("/about", rr.TextDocument(self._about(), media_type="text/markdown"), static=True)
         for view in self._views:
             self._log_camera(stream, view)
-        stream.log("/world/tool/path", rr.LineStrips3D([path], colors=[STILL_GREY], radii=0.0015), static=True)
+        if path is not None:
+            stream.log("/world/tool/path", rr.LineStrips3D([path], colors=[STILL_GREY], radii=0.0015), static=True)
         for step in (int(step) for step in self.episode.frame_steps):
             stream.set_time(TIMELINE, sequence=step)
-            stream.log("/world/tool/now", rr.Points3D([path[step]], colors=[(230, 60, 60)], radii=0.008))
+            if path is not None:
+                stream.log("/world/tool/now", rr.Points3D([path[step]], colors=[(230, 60, 60)], radii=0.008))
             images = {view: self.episode.rgb(view, step) for view in self._views}
             for view, image in images.items():
                 stream.log(f"/world/{view}/rgb", rr.Image(image).compress(jpeg_quality=_JPEG_QUALITY))
@@ -134,7 +137,8 @@ class EpisodeScene:
 
     def _true_cloud(self, image: UInt8[np.ndarray, "h w 3"] | None, step: int) -> Cloud | None:
         poses = self._poses.get(FLOW_VIEW)
-        if image is None or poses is None or self.episode.info.depth_origin is None:
+        placed = self.episode.has("depth", FLOW_VIEW) and self.episode.has("K", FLOW_VIEW)
+        if image is None or poses is None or not placed:
             return None
         depth, K = self.episode.depth(FLOW_VIEW, step), self.episode.intrinsics(FLOW_VIEW)
         return lift_image(image, depth, K, poses[step], limit=CLOUD_POINTS)

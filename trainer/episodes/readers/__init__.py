@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .reader import Reader
 
-_MODULES: tuple[str, ...] = ("packed",)
+_MODULES: tuple[str, ...] = ("packed", "calvin")
 
 
 @cache
