@@ -124,6 +124,7 @@ def _prepare(
         flow_points=options.flow_points,
         supervised=options.supervised,
         random_shift=options.random_shift,
+        windows_per_segment=options.segment_size(config),
     )
     parameters = sum(parameter.numel() for parameter in policy.parameters())
     _log.info("%s: %.2f M parameters, %s, %s", config.name, parameters / 1e6, device, precision)
