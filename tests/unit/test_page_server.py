@@ -73,7 +73,12 @@ def test_a_step_without_an_image_is_refused(server: TestClient) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [{"Host": "evil.example"}, {"Host": "127.0.0.1:1"}, {"Sec-Fetch-Site": "cross-site"}],
+    [
+        {"Host": "evil.example"},
+        {"Host": "127.0.0.1:1"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
 )
 def test_only_our_own_page_is_answered(server: TestClient, headers: dict[str, str]) -> None:
     assert server.get("/api/open", headers=headers).status_code == 403

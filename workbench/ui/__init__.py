@@ -5,6 +5,6 @@ Importing this package imports nothing heavy; it only makes a later `import grad
 
 from __future__ import annotations
 
-from .quick_gradio import skip_stub_generation
+from .quick_gradio import trim_imports
 
-skip_stub_generation()
+trim_imports()

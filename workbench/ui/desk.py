@@ -6,14 +6,12 @@ cannot see each other's state, and any server that has the same folders can answ
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from model.errors import WorkbenchError
 from trainer.episodes.episode import Episode, View
 
 from ..catalog import Catalog
@@ -24,7 +22,6 @@ from ..predict import Cancel, Predictor
 if TYPE_CHECKING:
     from ..scene.recording import EpisodeScene
 
-_log = logging.getLogger(__name__)
 _MEMORY_STEPS = 256
 """About a megabyte each: two clips of 100 frames stay scrubbable from memory inside the 1.5 GB the app may take."""
 
@@ -133,20 +130,6 @@ class Desk:
         """Recording id and .rrd bytes that one predicted time adds to that recording."""
         foresight = self.foresee(checkpoint_id, episode_id, step, cancel)
         return self._scenes[(episode_id, checkpoint_id)].predicted(foresight)
-
-    def warm_up(self, checkpoint_id: str) -> None:
-        """Imports torch and loads the weights in the background; an error shows up again at the first use."""
-        predictor = self.predictor(checkpoint_id)
-        if predictor.loaded:
-            return
-
-        def load() -> None:
-            try:
-                predictor.load()
-            except WorkbenchError as error:
-                _log.warning("%s", error)
-
-        threading.Thread(target=load, name="load-policy", daemon=True).start()
 
     def _make_predictor(self, checkpoint_id: str) -> Predictor:
         return Predictor(self.catalog.checkpoint(checkpoint_id).path, memory_steps=_MEMORY_STEPS)

@@ -1,19 +1,26 @@
-"""From flags to a running server: checks first, listens early, loads torch and the viewer afterwards."""
+"""From flags to a running server: checks first, listens early, loads torch and the viewer when they are asked for."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import ipaddress
 import os
 import socket
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from model.errors import CheckpointError, ConfigError, EpisodeError
+from model.errors import CheckpointError, ConfigError, EpisodeError, WorkbenchError
 
 from ..catalog import Catalog
 from .options import AppOptions
+
+if TYPE_CHECKING:
+    from .desk import Desk
 
 
 def serve(options: AppOptions) -> int:
@@ -25,10 +32,11 @@ def serve(options: AppOptions) -> int:
     """
     listener = _listen(options.host, options.port)
     with listener:
-        catalog = _open_catalog(options)
-        app = _make_app(options, catalog)
+        with _no_garbage_collection():
+            catalog = _open_catalog(options)
+            app = _make_app(options, catalog)
 
-        import uvicorn
+            import uvicorn
 
         sys.stdout.write(
             f"Foresight Workbench on http://{_printable(options.host)}:{options.port}  (Ctrl-C stops it)\n"
@@ -64,6 +72,17 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+@contextlib.contextmanager
+def _no_garbage_collection() -> Generator[None]:
+    """Imports make 300,000 objects that stay; looking through them again and again is a seventh of the start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def _open_catalog(options: AppOptions) -> Catalog:
     """The catalogue of the named folders. What the user named must exist; bundled defaults may be absent."""
     for path in options.checkpoint:
@@ -90,7 +109,7 @@ def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[
 
         from .desk import Desk
         from .page import make_page
-        from .server import Guard, make_server
+        from .server import Guard, make_server, page_script
         from .theme import make_theme
         from .training import TrainingDesk
         from .viewer import Viewer
@@ -100,8 +119,8 @@ def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[
     viewer = Viewer()
     training = TrainingDesk(runs=options.runs, data_roots=options.episode_roots(), catalog=catalog)
     page = make_page(viewer_version=viewer.version, training=training)
-    page.queue(max_size=32, default_concurrency_limit=4)
-    server = make_server(Desk(catalog), viewer)
+    desk = Desk(catalog)
+    server = make_server(desk, viewer)
     gr.mount_gradio_app(
         server,
         page,
@@ -109,6 +128,7 @@ def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[
         server_name=options.host,
         server_port=options.port,
         theme=make_theme(),
+        head=f'<script type="module" src="{page_script()}"></script>',
         css_paths=[Path(__file__).parent / "static" / "page.css"],
         allowed_paths=[],
         blocked_paths=[str(path) for path in (*options.episode_roots(), *options.checkpoint_roots(), options.runs)],
@@ -120,7 +140,16 @@ def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[
         mcp_server=False,
         max_file_size=1,
     )
+    threading.Thread(target=_open_first_clip, args=(desk,), name="first-clip", daemon=True).start()
     return Guard(server, hosts=_hosts(options))
+
+
+def _open_first_clip(desk: Desk) -> None:
+    """Reads the first clip and the colour maps while the browser still fetches scripts; the page asks for them next."""
+    from .views import opening_payload
+
+    with contextlib.suppress(WorkbenchError):  # said again where somebody reads it: in the page
+        opening_payload(desk, {}, refresh=False)
 
 
 def _hosts(options: AppOptions) -> frozenset[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from . import text
+from .quick_gradio import no_interim_app
 from .train_tab import add_train_tab
 from .training import TrainingDesk
 from .widget import widget
@@ -15,7 +16,10 @@ def make_page(*, viewer_version: str, training: TrainingDesk) -> gr.Blocks:
 
     A dozen image components behind Gradio's queue take a second a tick; one request and a dozen canvases take a tenth.
     """
-    with gr.Blocks(title=text.TITLE, fill_width=True, analytics_enabled=False) as page:
+    with no_interim_app():
+        page = gr.Blocks(title=text.TITLE, fill_width=True, analytics_enabled=False)
+        page.queue(max_size=32, default_concurrency_limit=4)
+    with page:
         widget("topbar", viewer_version)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab(text.TABS["foresight"], id="foresight") as foresight:

@@ -1,22 +1,53 @@
-"""Makes `import gradio` three times faster: 9 s become 3 s on one slow core, and the page has to be useful within 10.
+"""Makes `import gradio` and the building of a page four times faster; the page has to be useful within 10 seconds.
 
-While its component classes are created, gradio 6 rewrites a `.pyi` stub beside every component's source file, for the
-author of custom components. That takes two thirds of its import and writes into site-packages, which may be read-only.
+Gradio 6 does work that serves its own developers and notebooks, on every import: while its component classes are
+created it rewrites a `.pyi` stub beside every component's source (two thirds of the import, into site-packages, which
+may be read-only) and renders 216 docstrings through jinja; it imports pandas for tables that this page does not have;
+it makes three HTTPS clients, each of which parses the machine's certificates; and it builds a whole web application
+three times before the one that is mounted. None of it is needed to serve a page.
 """
 
 from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
+import importlib.util
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import cache
 from types import ModuleType
 from typing import Any
 
-_MODULE = "gradio.component_meta"
+
+def _write_no_stubs(module: ModuleType) -> None:
+    if hasattr(module, "create_or_modify_pyi"):
+        module.create_or_modify_pyi = _nothing  # pyright: ignore[reportAttributeAccessIssue]
 
 
-class _WithoutStubs(importlib.abc.Loader):
-    """Runs the module as its own loader does, then replaces the function that writes stubs."""
+def _render_no_docstrings(module: ModuleType) -> None:
+    listener = getattr(module, "EventListener", None)
+    if listener is not None and hasattr(listener, "set_doc"):
+        listener.set_doc = _nothing
+
+
+def _share_tls_context(module: ModuleType) -> None:
+    if hasattr(module, "create_ssl_context"):
+        module.create_ssl_context = cache(module.create_ssl_context)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+_TRIMMED: dict[str, Callable[[ModuleType], None]] = {
+    "gradio.component_meta": _write_no_stubs,
+    "gradio.events": _render_no_docstrings,
+    "httpx._config": _share_tls_context,
+}
+"""What to do with a module right after it was run. Nothing is done to a version that lacks the function."""
+_LAZY = "pandas"
+"""Imported by gradio at once, used by none of our components: it is run when something first looks into it."""
+
+
+class _Trimmed(importlib.abc.Loader):
+    """Runs the module as its own loader does, then takes out what `_TRIMMED` says."""
 
     def __init__(self, loader: importlib.abc.Loader) -> None:
         self._loader = loader
@@ -26,12 +57,11 @@ class _WithoutStubs(importlib.abc.Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        if hasattr(module, "create_or_modify_pyi"):
-            module.create_or_modify_pyi = _write_nothing  # pyright: ignore[reportAttributeAccessIssue]
+        _TRIMMED[module.__name__](module)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Wraps the loader of one module of gradio and leaves every other import alone."""
+    """Wraps the loaders of the few modules above and leaves every other import alone."""
 
     def find_spec(
         self,
@@ -39,20 +69,33 @@ class _Finder(importlib.abc.MetaPathFinder):
         path: Any,
         target: ModuleType | None = None,  # a namespace package's path is no Sequence
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != _MODULE:
+        if fullname != _LAZY and fullname not in _TRIMMED:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            spec.loader = _WithoutStubs(spec.loader)
+            lazy = fullname == _LAZY
+            spec.loader = importlib.util.LazyLoader(spec.loader) if lazy else _Trimmed(spec.loader)
         return spec
 
 
-def skip_stub_generation() -> None:
-    """Installs the import hook once. Without the function gradio calls (another version), it changes nothing."""
+def trim_imports() -> None:
+    """Installs the import hook once."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
-def _write_nothing(component_class: type, class_name: str, events: object) -> None:
-    """In place of `gradio.component_meta.create_or_modify_pyi`."""
-    del component_class, class_name, events
+@contextmanager
+def no_interim_app() -> Generator[None]:
+    """`Blocks()` and `queue()` each build a web application that leaving the `with` block of the page replaces."""
+    from gradio.routes import App
+
+    build = App.create_app
+    App.create_app = staticmethod(_nothing)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        App.create_app = staticmethod(build)
+
+
+def _nothing(*_args: object, **_kwargs: object) -> None:
+    """In place of a function whose work nobody here looks at."""

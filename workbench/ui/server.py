@@ -56,7 +56,8 @@ class Guard:
     """Answers only requests for our own address from our own page, and sends the security headers with every answer.
 
     The `Host` check stops a foreign site that points its name at 127.0.0.1 (DNS rebinding); `Sec-Fetch-Site` stops a
-    foreign page that fetches from here.
+    foreign page that fetches from here. A page on another port of this machine is such a page, and says `same-site`.
+    Browsers send that header, and only they have to be stopped. Anybody may link to the page itself.
     """
 
     def __init__(self, app: Asgi, *, hosts: frozenset[str]) -> None:
@@ -69,13 +70,15 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = {bytes(name).lower(): bytes(value) for name, value in scope["headers"]}
+        is_page = scope["path"] == "/"
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *_HEADERS]
+                more = (*_HEADERS, (b"link", page_preloads())) if is_page else _HEADERS
+                message["headers"] = [*message.get("headers", []), *more]
             await send(message)
 
-        foreign = headers.get(b"sec-fetch-site", b"none") == b"cross-site" and scope["path"] != "/"
+        foreign = headers.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin") and not is_page
         if headers.get(b"host", b"").decode("latin-1").lower() not in self._hosts or foreign:
             refusal = PlainTextResponse("This workbench answers its own page only.", status_code=403)
             await refusal(scope, receive, send_with_headers)
@@ -122,6 +125,18 @@ def static_version() -> str:
     for name in sorted(static_files()):
         digest.update((_STATIC / name).read_bytes())
     return digest.hexdigest()[:12]
+
+
+def page_script() -> str:
+    """Where the page's first script is; it imports the others."""
+    return f"/page/{static_version()}/main.js"
+
+
+@cache
+def page_preloads() -> bytes:
+    """A `Link` header: the browser fetches all of the page's scripts before the first of them asks for the next."""
+    names = sorted(name for name in (*static_files(), "text.js") if name.endswith(".js"))
+    return ", ".join(f"</page/{static_version()}/{name}>; rel=modulepreload" for name in names).encode()
 
 
 def fragment(name: str) -> str:

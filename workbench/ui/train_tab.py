@@ -14,7 +14,7 @@ from gradio.components import Component
 from model.errors import WorkbenchError
 
 from .curves import loss_curves
-from .server import static_version
+from .server import page_script
 from .text import TRAIN_TEXT as WORDS
 from .training import PRESETS, RunStatus, TrainingDesk, fresh_name
 
@@ -111,7 +111,7 @@ def _wire_open(desk: TrainingDesk, widgets: _Widgets, button: gr.Button, tabs: g
         return desk.open_checkpoint(_chosen(name)), gr.Tabs(selected="foresight")
 
     checkpoint = gr.Textbox(visible="hidden")
-    show = f"(id) => {{ import('/page/{static_version()}/main.js').then((page) => page.openCheckpoint(id)); }}"
+    show = f"(id) => {{ import('{page_script()}').then((page) => page.openCheckpoint(id)); }}"
     button.click(open_newest, widgets.run, [checkpoint, tabs], api_visibility="private").success(
         None, checkpoint, None, js=show, api_visibility="private"
     )

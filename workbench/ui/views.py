@@ -37,8 +37,6 @@ def opening_payload(desk: Desk, query: Mapping[str, str], *, refresh: bool) -> J
     if refresh:
         desk.catalog.refresh()
     session = open_session(desk.catalog, parse_link(query))
-    if session.checkpoint is not None:
-        desk.warm_up(session.checkpoint.id)
     try:
         clip, problem = _clip(desk, session), ""
     except WorkbenchError as error:  # the lists still let the visitor choose another clip

@@ -9,9 +9,11 @@ let wanted = null;
 let busy = false;
 let ahead = null; // AbortController of the neighbour being fetched
 let direction = 1;
+let painted = null; // resolves with the first frame on the screen
 
 export function start() {
   let previous = 0;
+  painted = new Promise((resolve) => on("painted", resolve));
   on("clip", () => { kept.clear(); });
   on("time", (t) => {
     direction = t < previous ? -1 : 1;
@@ -36,6 +38,7 @@ async function pump() {
     try {
       if (!state.frame || state.frame.view !== state.view) await showRecorded(t);
       if (!clip.checkpoint) continue;
+      await painted; // loading the policy would slow the server down while the page is still being built
       if (!kept.has(key(t))) emit("status", text.predicting);
       const frame = await load(t, clip.checkpoint.id);
       if (clip === state.clip) show(frame);

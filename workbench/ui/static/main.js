@@ -1,4 +1,5 @@
-// Gradio places the fragments; this brings each of them to life, once.
+// The visit begins when this script runs, before Gradio has placed anything: what was recorded is here by the time
+// there is a panel to draw it in. Gradio then places the fragments, and each of them is brought to life, once.
 import { mountAttention } from "./attention.js";
 import { start } from "./frames.js";
 import { mountKeys } from "./keys.js";
@@ -7,14 +8,17 @@ import { mountTables } from "./tables.js";
 import { mountTimeline } from "./timeline.js";
 import { mountTopbar } from "./topbar.js";
 import { mountScene } from "./viewer.js";
-import { openCheckpoint } from "./visit.js";
+import { openCheckpoint, openFromLink } from "./visit.js";
 
 const mounted = new WeakSet();
 const mounts = {
-  topbar: (element) => { start(); mountTopbar(element); mountKeys(); },
+  topbar: (element) => { mountTopbar(element); mountKeys(); },
   foresight: (element, viewer) => { mountPanels(element); mountTimeline(element); mountTables(element); mountScene(element, viewer); },
   attention: mountAttention,
 };
+
+start();
+openFromLink();
 
 export function mount(name, element, viewer) {
   if (mounted.has(element)) return;

@@ -42,6 +42,7 @@ export function mountPanels(root) {
     grid.dataset.t = frame.t;
     grid.dataset.view = frame.view;
     grid.dataset.origin = frame.origin;
+    requestAnimationFrame(() => emit("painted"));
   });
   on("tracks", () => state.frame && drawTracks(cells.get("rgb"), state.frame, shown));
   on("ring", () => state.frame && drawTracks(cells.get("rgb"), state.frame, shown));

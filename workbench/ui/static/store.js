@@ -4,7 +4,7 @@ const last = new Map();
 
 export const state = { lists: null, clip: null, view: "static", t: 0, frame: null, tracks: false };
 
-// Events: lists, clip, time, view, frame, tracks, errors, status, predicted, pick, ring.
+// Events: lists, clip, time, view, frame, painted, tracks, errors, status, predicted, pick, ring.
 // A late listener starts with what is known, unless it wants `fresh` events only.
 export function on(event, listener, { fresh = false } = {}) {
   if (!listeners.has(event)) listeners.set(event, new Set());

@@ -1,6 +1,6 @@
 // Checkpoint, episode table, instruction, badges, share and the error line.
 import { state, on } from "./store.js";
-import { link, open, openCheckpoint, openFromLink } from "./visit.js";
+import { link, open, openCheckpoint } from "./visit.js";
 import { fill, make } from "./dom.js";
 import text from "./text.js";
 
@@ -25,7 +25,6 @@ export function mountTopbar(root) {
   });
   mountPicker(root);
   mountShare(root.querySelector(".fw-share"));
-  openFromLink();
 }
 
 const here = () => (state.clip ? { episode: state.clip.episode.id, t: state.t } : {});
