@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .reader import Reader
 
-_MODULES: tuple[str, ...] = ("packed", "calvin")
+_MODULES: tuple[str, ...] = ("packed", "calvin", "libero", "lerobot", "rlds")
 
 
 @cache

@@ -1,0 +1,241 @@
+"""One demonstration in a LIBERO HDF5 file. Every access opens the file, so that nothing stays open.
+
+Dimensions: t step of the episode, h w pixels, n entries of a feature.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from model.errors import EpisodeError, WorkbenchError
+
+from .. import safe_hdf5
+from ..episode import ActionSpace, View
+from ..lazy import Numbers
+from ..rotations import from_axis_angle, quaternion
+from .libero_model import Planes
+
+if TYPE_CHECKING:
+    import h5py
+
+ACTION_SPACE = ActionSpace(metres_per_unit=0.05, radians_per_unit=0.5, frame="base")
+CONTROL_HZ = 20.0
+RGB: dict[View, str] = {"static": "agentview_rgb", "wrist": "eye_in_hand_rgb"}
+DEPTH: dict[View, str] = {"static": "agentview_depth", "wrist": "eye_in_hand_depth"}
+FINGER_SPAN = 0.08  # metres between the two fingers' joints when open
+# An observation was taken after the action of the same index: what the policy sees before action i + 1.
+LAG = 1
+_LANGUAGE = re.compile(r"\(:language\s+([^)]{1,500})\)")
+_MAX_ROWS_WIDTH = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """Reads `data/NAME` of a file; `upright` says whether images are stored as they are looked at."""
+
+    path: Path
+    name: str
+    upright: bool
+
+    @cached_property
+    def streams(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every image stream that is there, by its name in `obs`."""
+        with safe_hdf5.open_hdf5(self.path) as file:
+            obs = safe_hdf5.group(self._group(file), "obs")
+            names = [name for name in (*RGB.values(), *DEPTH.values()) if name in safe_hdf5.children(obs)]
+            return {name: tuple(safe_hdf5.numbers_dataset(obs, name).shape) for name in names}
+
+    def rgb(self, view: View, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        """The upright image of an observation."""
+        image = self._frame(RGB[view], index)
+        if image.dtype != np.uint8:
+            raise EpisodeError(f"{self.path}: {self.name}/obs/{RGB[view]} is {image.dtype}, expected uint8")
+        return self._turned(image)
+
+    def depth(self, view: View, planes: Planes, index: int) -> Float[np.ndarray, "h w"]:
+        """Metres along the axis."""
+        buffer = self._frame(DEPTH[view], index)
+        if buffer.dtype.kind != "f":
+            raise EpisodeError(f"{self.path}: {self.name}/obs/{DEPTH[view]} is {buffer.dtype}, expected floats")
+        return planes.metres(self._turned(buffer.reshape(buffer.shape[:2])))
+
+    def numbers(self, length: int) -> Numbers:
+        """Everything low-dimensional of `length` steps, observations paired with the action that followed."""
+        features: dict[str, np.ndarray] = {}
+        with safe_hdf5.open_hdf5(self.path) as file:
+            demo = self._group(file)
+            obs = safe_hdf5.group(demo, "obs")
+            for name in safe_hdf5.children(obs):
+                if name not in self.streams and (rows := _rows(obs, name)) is not None:
+                    features[f"obs/{name}"] = _part(rows, 0, length, self.path, name)
+            for name in safe_hdf5.children(demo):
+                if name != "obs" and (rows := _rows(demo, name)) is not None:
+                    features[name] = _part(rows, LAG, length, self.path, name)
+        return Numbers(state=_state(features), action=_action(features), features=features)
+
+    def model_text(self) -> str:
+        """The simulator's model, "" where the file has none."""
+        with safe_hdf5.open_hdf5(self.path) as file:
+            try:
+                return safe_hdf5.text(self._group(file), "model_file")
+            except EpisodeError:
+                return ""
+
+    def _frame(self, name: str, index: int) -> np.ndarray:
+        with safe_hdf5.open_hdf5(self.path) as file:
+            obs = safe_hdf5.group(self._group(file), "obs")
+            return safe_hdf5.frame(safe_hdf5.numbers_dataset(obs, name), index)
+
+    def _group(self, file: h5py.File) -> h5py.Group:
+        return safe_hdf5.group(safe_hdf5.group(file, "data"), self.name)
+
+    def _turned(self, image: np.ndarray) -> np.ndarray:
+        """OpenGL keeps the lowest row first."""
+        return image if self.upright else np.ascontiguousarray(image[::-1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoFacts:
+    """What the list says of a demonstration."""
+
+    name: str
+    length: int
+    succeeded: bool
+    views: tuple[View, ...]
+    has_depth: bool
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """What a file says of all its demonstrations."""
+
+    instruction: str
+    upright: bool
+    demos: tuple[DemoFacts, ...] = field(default=())
+
+
+def read_facts(path: Path) -> FileFacts:
+    """Lists the demonstrations of a file without reading an image.
+
+    Raises:
+        EpisodeError: Not a LIBERO file, or damaged.
+        UnsafeFileError: Something in it leads outside, or claims more than it holds.
+    """
+    with safe_hdf5.open_hdf5(path) as file:
+        data = safe_hdf5.group(file, "data")
+        names = sorted((name for name in safe_hdf5.children(data) if _number(name) >= 0), key=_number)
+        demos = tuple(_facts(safe_hdf5.group(data, name), name) for name in names)
+        convention = _text(data, "macros_image_convention")
+        return FileFacts(instruction=_instruction(data), upright=convention == "opencv", demos=demos)
+
+
+def has_demos(path: Path) -> bool:
+    """Whether an HDF5 file has the groups of a LIBERO one; never raises."""
+    try:
+        with safe_hdf5.open_hdf5(path) as file:
+            data = safe_hdf5.group(file, "data")
+            first = next((name for name in safe_hdf5.children(data) if _number(name) >= 0), None)
+            return first is not None and "obs" in safe_hdf5.group(data, first)
+    except (WorkbenchError, OSError, RuntimeError, ValueError, KeyError, ImportError):
+        return False
+
+
+def _facts(demo: h5py.Group, name: str) -> DemoFacts:
+    obs = safe_hdf5.group(demo, "obs")
+    there = safe_hdf5.children(obs)
+    lengths = {
+        entry: len(safe_hdf5.numbers_dataset(obs, entry))
+        for entry in (*RGB.values(), *DEPTH.values())
+        if entry in there
+    }
+    if "actions" in safe_hdf5.children(demo):
+        lengths["actions"] = len(safe_hdf5.numbers_dataset(demo, "actions"))
+    views: tuple[View, ...] = tuple(view for view, entry in RGB.items() if entry in there)
+    length = max(min(lengths.values(), default=0) - LAG, 0)
+    uneven = ", ".join(f"{entry} {count}" for entry, count in lengths.items())
+    problem = f"ends at step {length}: its parts have different lengths ({uneven})"
+    dones = _rows(demo, "dones")
+    return DemoFacts(
+        name=name,
+        length=length,
+        succeeded=dones is not None and len(dones) > 0 and bool(dones[-1, 0]),
+        views=views,
+        has_depth=any(DEPTH[view] in there for view in views),
+        problem=problem if len(set(lengths.values())) > 1 else None,
+    )
+
+
+def _rows(parent: h5py.Group, name: str) -> np.ndarray | None:
+    """A small table of numbers, one row a step; None for anything else."""
+    import h5py
+
+    if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
+        return None  # nobody asked for what it leads to
+    dataset: Any = parent[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.ndim not in (1, 2) or dataset.dtype.kind not in "fiu":
+        return None
+    if dataset.ndim == 2 and dataset.shape[1] > _MAX_ROWS_WIDTH:
+        return None
+    rows = safe_hdf5.array(parent, name)
+    return rows[:, None] if rows.ndim == 1 else rows
+
+
+def _part(rows: np.ndarray, start: int, length: int, path: Path, name: str) -> np.ndarray:
+    if len(rows) < start + length:
+        raise EpisodeError(f"{path}: field '{name}' has {len(rows)} rows, {start + length} are needed")
+    return rows[start : start + length]
+
+
+def _state(features: dict[str, np.ndarray]) -> Float[np.ndarray, "t 8"] | None:
+    pose, fingers = features.get("obs/ee_states"), features.get("obs/gripper_states")
+    if pose is None and {"obs/ee_pos", "obs/ee_ori"} <= features.keys():
+        pose = np.concatenate([features["obs/ee_pos"], features["obs/ee_ori"]], 1)
+    if pose is None or fingers is None or pose.shape[1] != 6 or fingers.shape[1] != 2:
+        return None
+    opening = np.clip((fingers[:, :1] - fingers[:, 1:]) / FINGER_SPAN, 0, 1)
+    return np.concatenate([pose[:, :3], quaternion(from_axis_angle(pose[:, 3:])), opening], 1)
+
+
+def _action(features: dict[str, np.ndarray]) -> Float[np.ndarray, "t 7"] | None:
+    actions = features.get("actions")
+    if actions is None or actions.shape[1] != 7:
+        return None
+    return np.concatenate([actions[:, :6], (1 - np.clip(actions[:, 6:], -1, 1)) / 2], 1)
+
+
+def _instruction(data: h5py.Group) -> str:
+    """From the problem's description, else from the task's own text."""
+    try:
+        problem: Any = json.loads(_text(data, "problem_info") or "{}")
+    except (ValueError, RecursionError):
+        problem = {}
+    spoken = problem.get("language_instruction") if isinstance(problem, dict) else None
+    if isinstance(spoken, list):
+        spoken = "".join(part for part in spoken if isinstance(part, str))
+    if not isinstance(spoken, str) or not spoken.strip():
+        match = _LANGUAGE.search(_text(data, "bddl_file_content"))
+        spoken = match[1] if match else ""
+    return spoken.strip().strip('"').strip()[:500].encode("utf-8", "replace").decode()
+
+
+def _text(parent: h5py.Group, name: str) -> str:
+    try:
+        return safe_hdf5.text(parent, name)
+    except EpisodeError:
+        return ""
+
+
+def _number(name: str) -> int:
+    """The number of a demonstration, -1 for what is none."""
+    number = name.removeprefix("demo_")
+    is_demo = name.startswith("demo_") and number.isascii() and number.isdigit() and len(number) < 10
+    return int(number) if is_demo else -1
