@@ -23,12 +23,12 @@ $(BIN)/python:
 $(APP): $(BIN)/python pyproject.toml constraints.txt
 	sh .ci/system-packages.sh app
 	$(BIN)/pip install -q -c constraints.txt torch
-	$(BIN)/pip install -q -c constraints.txt -e .
+	$(BIN)/pip install -q -c constraints.txt -e '.[formats]'
 	@touch $@
 
 $(DEV): $(APP)
 	sh .ci/system-packages.sh dev
-	$(BIN)/pip install -q -c constraints.txt -e '.[libero,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[formats,libero,dev]'
 	@touch $@
 
 app: $(APP)

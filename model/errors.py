@@ -15,6 +15,10 @@ class EpisodeError(WorkbenchError):
     """An episode cannot be read, or lacks something that was asked of it."""
 
 
+class AbsentError(EpisodeError, AttributeError):
+    """The source of an episode does not have what was asked for; so `hasattr` answers instead of raising."""
+
+
 class UnsafeFileError(WorkbenchError):
     """A file would run code, read outside its root, or exhaust memory."""
 

@@ -12,11 +12,11 @@ from functools import cached_property, partial
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-from model.errors import EpisodeError
+from model.errors import AbsentError, EpisodeError
 
 from .camera import Camera
 from .codecs import metres
-from .episode import EpisodeInfo, Field, Tracks, View
+from .episode import Episode, EpisodeInfo, Field, Tracks, View
 from .rigid_flow import DepthAt, own_motion, rigid_tracks
 from .schema import FEATURE, EpisodeMeta, StreamKind
 from .streams import Stream
@@ -25,7 +25,7 @@ from .streams import Stream
 _STILL = 1e-5
 
 
-class StreamEpisode(ABC):
+class StreamEpisode(Episode, ABC):
     """Implements `Episode` on top of three things a subclass brings: meta data, small arrays, streams of images."""
 
     def __init__(self, name: str, meta: EpisodeMeta, content_hash: str) -> None:
@@ -195,7 +195,7 @@ class StreamEpisode(ABC):
 
     def _array(self, name: str) -> np.ndarray:
         if name not in self._arrays:
-            raise EpisodeError(f"{self.name}: has no '{name}'; its source does not provide it")
+            raise AbsentError(f"{self.name}: has no '{name}'; its source does not provide it")
         return self._arrays[name]
 
     def _metres(self, stored: np.ndarray) -> Float[np.ndarray, "*s"]:

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer, UInt8
 
-from model.errors import EpisodeError
+from model.errors import AbsentError, EpisodeError
 
 from .camera import Camera
-from .episode import EpisodeInfo, Field, Tracks, View
+from .episode import Episode, EpisodeInfo, Field, Tracks, View
 
 _KEPT_FRAMES = 16
 
@@ -38,7 +38,7 @@ class Numbers:
     features: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
 
 
-class LazyEpisode:
+class LazyEpisode(Episode):
     """Implements `Episode` from callables that a reader brings; it has no exact flow.
 
     The last few decoded frames are kept. Safe across threads.
@@ -197,7 +197,7 @@ class LazyEpisode:
 
     def _present(self, value: Any, name: str) -> Any:
         if value is None:
-            raise EpisodeError(f"{self.name}: has no '{name}'; its source does not provide it")
+            raise AbsentError(f"{self.name}: has no '{name}'; its source does not provide it")
         return value
 
     def _no_flow(self) -> EpisodeError:

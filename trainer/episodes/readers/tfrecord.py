@@ -11,6 +11,8 @@ from pathlib import Path
 
 from model.errors import EpisodeError, UnsafeFileError
 
+from .extra import library
+
 MAX_RECORD_BYTES = 1 << 30
 MAX_RECORDS = 1_000_000
 _HEADER = struct.Struct("<QI")
@@ -81,9 +83,7 @@ def read_record(path: Path, span: tuple[int, int]) -> bytes:
 
 def masked_crc(data: bytes) -> int:
     """CRC-32C, rotated by 15 bits and shifted by a constant, as the format stores it."""
-    import google_crc32c
-
-    crc = google_crc32c.value(data)
+    crc = library("google_crc32c", "an RLDS dataset").value(data)
     return (((crc >> 15) | (crc << 17)) + _MASK_DELTA) & 0xFFFFFFFF
 
 

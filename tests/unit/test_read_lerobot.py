@@ -1,0 +1,288 @@
+"""LeRobot v2.1 and v3.0 as published: files, spans, images, depth, poses; and what a hostile one may not do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.errors import EpisodeError, UnsafeFileError
+from tests.foreign_factories import (
+    FPS,
+    SIZE,
+    frame_colour,
+    lerobot_feature,
+    plain_frames,
+    png,
+    shown_frame,
+    write_lerobot,
+)
+from trainer.episodes.episode import Episode
+from trainer.episodes.readers.lerobot import READER
+
+LENGTHS = (5, 8)
+JOINTS = ["shoulder_pan.pos", "shoulder_lift.pos", "elbow_flex.pos", "wrist_flex.pos", "wrist_roll.pos", "gripper.pos"]
+TOP, WRIST = "observation.images.top", "observation.images.wrist"
+
+
+def joints(episode: int, length: int) -> np.ndarray:
+    return np.arange(length * 6, dtype=np.float32).reshape(length, 6) + 100 * episode
+
+
+def so101(root: Path, version: str, *, codec: Sequence[str] = ("libx264",), **changes: Any) -> Path:
+    """A set of an SO-101 arm with two cameras."""
+    features = {
+        "observation.state": lerobot_feature("float32", [6], JOINTS),
+        "action": lerobot_feature("float32", [6], JOINTS),
+        TOP: lerobot_feature("video", [*SIZE, 3], ["height", "width", "channels"], **{"video.is_depth_map": False}),
+        WRIST: lerobot_feature("video", [3, *SIZE], ["channels", "height", "width"]),
+        "timestamp": lerobot_feature("float32", [1]),
+        "index": lerobot_feature("int64", [1]),
+    }
+    rows = [{"observation.state": joints(at, n), "action": joints(at, n) + 1} for at, n in enumerate(LENGTHS)]
+    videos = {
+        key: [plain_frames(at, camera, n) for at, n in enumerate(LENGTHS)] for camera, key in enumerate((TOP, WRIST))
+    }
+    return write_lerobot(root, version, features, rows, videos, codec=codec, **changes)
+
+
+@pytest.mark.parametrize("version", ["v2.1", "v3.0"])
+def test_each_episode_has_its_own_frames_numbers_and_task(tmp_path: Path, version: str) -> None:
+    root = so101(tmp_path, version)
+    assert READER.recognise(root)
+    summaries = READER.episodes(root)
+    assert [(s.name, s.length, s.instruction) for s in summaries] == [
+        (f"{root}#{at}", n, f"task of episode {at}") for at, n in enumerate(LENGTHS)
+    ]
+    for at, length in enumerate(LENGTHS):
+        episode = READER.open(root, at)
+        assert isinstance(episode, Episode)
+        assert (episode.info.length, episode.info.control_hz, episode.info.views) == (length, FPS, ("static", "wrist"))
+        assert episode.info.source == summaries[at].source == "lerobot so101_follower"
+        for camera, view in enumerate(("static", "wrist")):
+            for step in reversed(range(length)):
+                image = episode.rgb(view, step)
+                assert np.abs(image.astype(int) - frame_colour(at, camera, step)).max() <= 6
+        np.testing.assert_array_equal(episode.features["observation.state"], joints(at, length))
+
+
+@pytest.mark.parametrize("codec", [("libsvtav1", "-g", "2"), ("libx265", "-x265-params", "log-level=none")])
+def test_spans_of_a_shared_video_fit_in_other_codecs(tmp_path: Path, codec: tuple[str, ...]) -> None:
+    episode = READER.open(so101(tmp_path, "v3.0", codec=codec), 1)
+    assert [shown_frame(episode.rgb("static", step)) for step in range(LENGTHS[1])] == list(range(LENGTHS[1]))
+
+
+def test_joint_positions_are_no_tool_pose(tmp_path: Path) -> None:
+    episode = READER.open(so101(tmp_path, "v3.0"), 0)
+    assert not episode.has("state")
+    assert not episode.has("action")
+    assert episode.info.action_space is None
+    assert {"observation.state", "action"} <= set(episode.features)
+
+
+def test_a_named_tool_pose_is_the_state(tmp_path: Path) -> None:
+    names = ["gripper", "x", "y", "z", "qx", "qy", "qz", "qw"]
+    state = np.tile(np.array([0.5, 1, 2, 3, 0, 0, 0, 1], np.float32), (3, 1))
+    features = {
+        "observation.state": lerobot_feature("float32", [8], {"motors": names}),
+        "observation.images.front": lerobot_feature("image", [*SIZE, 3]),
+    }
+    images = [png(frame) for frame in plain_frames(0, 0, 3)]
+    root = write_lerobot(tmp_path, "v2.1", features, [{"observation.state": state, "observation.images.front": images}])
+    episode = READER.open(root, 0)
+    np.testing.assert_allclose(episode.state, np.tile([1, 2, 3, 1, 0, 0, 0, 0.5], (3, 1)))
+    assert [shown_frame(episode.rgb("static", step)) for step in range(3)] == [0, 1, 2]
+
+
+def libero(root: Path, state: np.ndarray, action: np.ndarray) -> Path:
+    """A LIBERO conversion as openpi publishes it: PNG in parquet, the left half of each image darker."""
+    features = {
+        "image": lerobot_feature("image", [*SIZE, 3], ["height", "width", "channel"]),
+        "wrist_image": lerobot_feature("image", [*SIZE, 3], ["height", "width", "channel"]),
+        "state": lerobot_feature("float32", [8], ["state"]),
+        "actions": lerobot_feature("float32", [7], ["actions"]),
+    }
+    frames = plain_frames(0, 1, len(state))
+    frames = np.where(np.arange(SIZE[1])[:, None] < SIZE[1] // 2, frames // 2, frames).astype(np.uint8)
+    images = [png(frame) for frame in frames]
+    rows = {"state": state, "actions": action, "image": images, "wrist_image": images}
+    return write_lerobot(root, "v2.1", features, [rows], robot_type="panda")
+
+
+def libero_numbers() -> tuple[np.ndarray, np.ndarray]:
+    state = np.tile(np.array([0.1, 0.2, 1.0, 3.0, 0, 0, 0.04, -0.04], np.float32), (4, 1))
+    action = np.tile(np.array([0.5, 0, -1, 0, 0, 0.1, -1], np.float32), (4, 1))
+    action[3, 6] = 1
+    state[3, 6:] = 0
+    return state, action
+
+
+def test_a_libero_conversion_is_mirrored_back_and_has_tool_poses(tmp_path: Path) -> None:
+    episode = READER.open(libero(tmp_path, *libero_numbers()), 0)
+    image = episode.rgb("static", 0)
+    assert image[:, : SIZE[1] // 2].mean() > 1.8 * image[:, SIZE[1] // 2 :].mean()  # stored the other way round
+    np.testing.assert_allclose(episode.state[0], [0.1, 0.2, 1.0, np.cos(1.5), np.sin(1.5), 0, 0, 1], atol=1e-6)
+    assert episode.state[3, 7] == 0
+    np.testing.assert_allclose(episode.action[:, 6], [1, 1, 1, 0])  # 1 = open
+    space = episode.info.action_space
+    assert space is not None
+    assert (space.metres_per_unit, space.radians_per_unit) == (0.05, 0.5)
+    assert episode.info.assumed == ("K.static", "K.wrist")
+    assert any("mirror" in note for note in episode.info.notes)
+    K = episode.intrinsics("static")
+    assert K[0, 0] == pytest.approx(SIZE[0] / 2 / np.tan(np.radians(22.5)))
+    assert K[0, 2] == SIZE[1] / 2
+
+
+@pytest.mark.parametrize(("row", "column", "value"), [(1, 6, 0.02), (0, 7, 0.2), (2, 4, 9.0), (1, 0, np.nan)])
+def test_eight_columns_that_are_no_libero_state_stay_features(
+    tmp_path: Path, row: int, column: int, value: float
+) -> None:
+    state, action = libero_numbers()
+    state[row, column] = value
+    episode = READER.open(libero(tmp_path, state, action), 0)
+    assert not episode.has("state")
+    assert episode.info.notes == ()
+    image = episode.rgb("static", 0)
+    assert image[:, : SIZE[1] // 2].mean() < image[:, SIZE[1] // 2 :].mean()
+
+
+def depth_video_codes(metres: np.ndarray) -> np.ndarray:
+    """LeRobot's documented logarithmic 12-bit coding with its defaults."""
+    share = (np.log(metres + 3.5) - np.log(0.01 + 3.5)) / (np.log(10 + 3.5) - np.log(0.01 + 3.5))
+    return np.rint(share * 4095).clip(0, 4095).astype(np.uint16)
+
+
+def test_depth_of_a_video_is_metres_and_its_zero_is_invalid(tmp_path: Path) -> None:
+    metres = np.broadcast_to(np.linspace(0.3, 2.0, SIZE[1]), (4, *SIZE)) + 0.1 * np.arange(4)[:, None, None]
+    codes = depth_video_codes(metres)
+    codes[:, 0, 0] = 0
+    features = {
+        "action": lerobot_feature("float32", [6]),
+        TOP: lerobot_feature("video", [*SIZE, 3]),
+        f"{TOP}_depth": lerobot_feature("video", [*SIZE, 1], is_depth_map=True, **{"video.pix_fmt": "gray12le"}),
+    }
+    root = write_lerobot(tmp_path, "v3.0", features, [{"action": joints(0, 4)}], {TOP: [plain_frames(0, 0, 4)]})
+    from tests.foreign_factories import write_video
+
+    write_video(
+        root / f"videos/{TOP}_depth/chunk-000/file-000.mp4",
+        codes,
+        codec=("libx265", "-x265-params", "lossless=1:log-level=none"),
+    )
+    add_video_columns(root, f"{TOP}_depth", 4)
+    episode = READER.open(root, 0)
+    assert (episode.info.depth_origin, episode.info.depth_scale) == ("true", "metric")
+    for step in range(4):
+        depth = episode.depth("static", step)
+        assert np.isnan(depth[0, 0])
+        np.testing.assert_allclose(depth[1:], metres[step, 1:], atol=2.5e-3)  # half of the coarsest quantum
+
+
+def add_video_columns(root: Path, key: str, length: int) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = root / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    values = {"chunk_index": 0, "file_index": 0, "from_timestamp": 0.0, "to_timestamp": length / FPS}
+    for name, value in values.items():
+        table = table.append_column(f"videos/{key}/{name}", pa.array([value]))
+    pq.write_table(table, path)
+
+
+@pytest.mark.parametrize(("unit", "scale"), [("mm", 1000), ("m", 1)])
+def test_depth_images_count_the_unit_they_state(tmp_path: Path, unit: str, scale: int) -> None:
+    depth = np.full((2, *SIZE), 2 * scale, np.uint16)
+    depth[1, 3, 4] = 0
+    features = {
+        "observation.images.cam": lerobot_feature("image", [*SIZE, 3]),
+        "observation.depth.cam": lerobot_feature("image", [*SIZE, 1], is_depth_map=True, depth_unit=unit),
+    }
+    columns = {
+        "observation.images.cam": [png(frame) for frame in plain_frames(0, 0, 2)],
+        "observation.depth.cam": [png(frame) for frame in depth],
+    }
+    episode = READER.open(write_lerobot(tmp_path, "v3.0", features, [columns]), 0)
+    read = episode.depth("static", 1)
+    assert np.isnan(read[3, 4])
+    assert read[0, 0] == 2.0
+
+
+def test_a_set_without_its_videos_says_so_and_keeps_its_numbers(tmp_path: Path) -> None:
+    root = so101(tmp_path, "v3.0")
+    (root / f"videos/{WRIST}/chunk-000/file-000.mp4").unlink()
+    episode = READER.open(root, 0)
+    assert episode.info.views == ("static",)
+    assert f"videos/{WRIST}/chunk-000/file-000.mp4 is missing" in episode.info.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "template"),
+    [
+        ("data_path", "../secret/{file_index:03d}.parquet"),
+        ("data_path", "/etc/passwd"),
+        ("data_path", "data/{file_index.__class__}.parquet"),
+        ("data_path", "data/{0}.parquet"),
+        ("video_path", "videos/{video_key}/../../../{file_index:03d}.mp4"),
+    ],
+)
+def test_templates_cannot_lead_out(tmp_path: Path, field: str, template: str) -> None:
+    root = so101(tmp_path, "v3.0", **{field: template})
+    with pytest.raises(UnsafeFileError, match=field):
+        READER.open(root, 0)
+
+
+def test_a_camera_cannot_be_named_after_a_way_out(tmp_path: Path) -> None:
+    root = so101(tmp_path, "v2.1")
+    info = json.loads((root / "meta/info.json").read_text())
+    info["features"]["../../.."] = info["features"].pop(TOP)
+    (root / "meta/info.json").write_text(json.dumps(info))
+    with pytest.raises(UnsafeFileError, match="video_path"):
+        READER.open(root, 0)
+
+
+def test_links_out_of_the_set_are_refused_but_the_hubs_cache_is_read(tmp_path: Path) -> None:
+    root = so101(tmp_path / "hub/datasets--me--set/snapshots/abc", "v3.0")
+    file = root / "data/chunk-000/file-000.parquet"
+    blob = root.parent.parent / "blobs/123"
+    blob.parent.mkdir()
+    file.rename(blob)
+    file.symlink_to(blob)
+    assert READER.open(root, 0).info.length == LENGTHS[0]
+    elsewhere = tmp_path / "elsewhere"
+    blob.rename(elsewhere)
+    file.unlink()
+    file.symlink_to(elsewhere)
+    with pytest.raises(UnsafeFileError, match="outside"):
+        READER.open(root, 0)
+
+
+@pytest.mark.parametrize("name", ["data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet"])
+def test_damaged_parquet_is_one_clear_error(tmp_path: Path, name: str) -> None:
+    root = so101(tmp_path, "v3.0")
+    data = bytearray((root / name).read_bytes())
+    for cut in (0, 3, len(data) // 2, len(data) - 5):
+        (root / name).write_bytes(data[:cut])
+        with pytest.raises(EpisodeError, match="parquet"):
+            READER.open(root, 0)
+
+
+def test_an_unknown_version_or_index_is_named(tmp_path: Path) -> None:
+    root = so101(tmp_path, "v3.0")
+    with pytest.raises(EpisodeError, match="no episode #7"):
+        READER.open(root, 7)
+    info = (root / "meta/info.json").read_text()
+    (root / "meta/info.json").write_text(info.replace("v3.0", "v1.6"))
+    assert not READER.recognise(root)
+    with pytest.raises(EpisodeError, match=r"v1\.6"):
+        READER.open(root, 0)
+
+
+def test_the_same_content_has_the_same_hash_wherever_it_lies(tmp_path: Path) -> None:
+    hashes = {READER.open(so101(tmp_path / name, "v2.1"), at).content_hash for name in "ab" for at in (0, 1)}
+    assert len(hashes) == 2

@@ -1,0 +1,69 @@
+"""The numbers of a LeRobot episode: every feature under its own name, and what of it is a tool pose or its command.
+
+Only what a dataset says, or what can be checked, is interpreted:
+- a state whose entries are named x, y, z, a quaternion (qw, qx, qy, qz in any order) and gripper is the tool's pose;
+- the state and action of LIBERO conversions are recognised by their values, see `libero_style`;
+- joint positions, such as those of SO-100 and SO-101 arms, are no tool pose: they stay features, nothing else.
+
+Dimensions: t control step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from ..episode import ActionSpace
+from ..lazy import Numbers
+from . import libero_style
+
+STATE_KEYS = ("observation.state", "state")
+ACTION_KEYS = ("action", "actions")
+_POSE = ("x", "y", "z", "qw", "qx", "qy", "qz", "gripper")
+
+
+def interpret(
+    features: Mapping[str, np.ndarray], described: Mapping[str, Mapping[str, Any]], cameras: Sequence[str]
+) -> tuple[Numbers, ActionSpace | None, bool]:
+    """Numbers, the units of the action if they are known, and whether the images are LIBERO's, mirrored.
+
+    Args:
+        features: Columns of numbers (t, n) by feature.
+        described: What info.json says of each feature.
+        cameras: The names of the cameras; LIBERO conversions have one or two.
+    """
+    state_key = next((key for key in STATE_KEYS if key in features), None)
+    action_key = next((key for key in ACTION_KEYS if key in features), None)
+    state = None if state_key is None else features[state_key]
+    action = None if action_key is None else features[action_key]
+    if state is not None and action is not None and len(cameras) <= 2:
+        libero = libero_style.read_libero_style(state, action)
+        if libero is not None:
+            numbers = Numbers(state=libero.state, action=libero.action, features=features)
+            return numbers, libero_style.ACTION_SPACE, True
+    pose = None if state is None or state_key is None else _pose(state, _names(described.get(state_key, {})))
+    return Numbers(state=pose, features=features), None, False
+
+
+def _pose(state: np.ndarray, names: list[str]) -> Float[np.ndarray, "t 8"] | None:
+    """The columns named as a tool pose, in our order; None if any is missing or is no pose."""
+    if len(names) != state.shape[1] or not set(_POSE) <= set(names) or len(set(names)) < len(names):
+        return None
+    pose = state[:, [names.index(name) for name in _POSE]]
+    length = np.linalg.norm(pose[:, 3:7], axis=1, keepdims=True)
+    if not np.isfinite(pose).all() or (np.abs(length - 1) > 0.01).any():
+        return None
+    pose[:, 3:7] /= length
+    pose[:, 7] = np.clip(pose[:, 7], 0.0, 1.0)
+    return pose
+
+
+def _names(feature: Mapping[str, Any]) -> list[str]:
+    """The names of a feature's entries; they may be a list, or a list under a key such as "motors"."""
+    names = feature.get("names")
+    if isinstance(names, dict):
+        names = next(iter(names.values()), None) if len(names) == 1 else list(names)
+    return [str(name) for name in names] if isinstance(names, list) else []

@@ -1,0 +1,142 @@
+"""Parquet read within bounds: its footer is believed only so far, and only the columns that are asked for are unpacked.
+
+Dimensions: r row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from model.errors import EpisodeError, UnsafeFileError
+
+from ..safe_path import plain_file
+from .extra import library
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_FILE = 8 << 30
+MAX_UNPACKED = 512 << 20
+MAX_ROWS = 50_000_000
+MAX_COLUMNS = 10_000
+_MAX_FOOTER_STRING, _MAX_FOOTER_ITEMS = 64 << 20, 4_000_000
+
+
+class ParquetTable:
+    """One parquet file; columns are unpacked when they are asked for.
+
+    Args:
+        path: The file.
+        root: It must not be a link to outside of this folder.
+
+    Raises:
+        EpisodeError: (by every member) Missing, truncated, damaged, or a column is not there.
+        UnsafeFileError: (by every member) Leads outside, or announces more than such a file may hold.
+    """
+
+    def __init__(self, path: Path, root: Path) -> None:
+        pq = library("pyarrow.parquet", "a LeRobot dataset")
+        plain_file(path, root, max_bytes=MAX_FILE)
+        self.path = path
+        try:
+            self._file = pq.ParquetFile(
+                path,
+                thrift_string_size_limit=_MAX_FOOTER_STRING,
+                thrift_container_size_limit=_MAX_FOOTER_ITEMS,
+                memory_map=False,
+            )
+            meta = self._file.metadata
+            self.rows, columns = int(meta.num_rows), int(meta.num_columns)
+            self._group_rows = [int(meta.row_group(group).num_rows) for group in range(meta.num_row_groups)]
+        except Exception as error:  # Arrow raises many kinds for a damaged footer
+            raise EpisodeError(f"{path}: not a readable parquet file ({_reason(error)})") from None
+        if not 0 <= self.rows <= MAX_ROWS or columns > MAX_COLUMNS or min(self._group_rows, default=0) < 0:
+            raise UnsafeFileError(f"{path}: announces {self.rows} rows of {columns} columns")
+        if sum(self._group_rows) != self.rows:
+            raise UnsafeFileError(f"{path}: announces {self.rows} rows, its parts have {sum(self._group_rows)}")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The top-level columns."""
+        return tuple(self._file.schema_arrow.names)
+
+    def group_of(self, row: int) -> tuple[int, int]:
+        """The row group that holds a row, and the row's place in it."""
+        for group, rows in enumerate(self._group_rows):
+            if row < rows:
+                return group, row
+            row -= rows
+        raise EpisodeError(f"{self.path}: has no row {row}, only {self.rows}")
+
+    def read(self, columns: Sequence[str], *, rows: tuple[int, int] | None = None) -> pa.Table:
+        """Some columns of some rows (from .. to), whatever row groups these lie in."""
+        if missing := [name for name in columns if name not in self.columns]:
+            raise EpisodeError(f"{self.path}: has no column '{missing[0]}'")
+        start, stop = rows or (0, self.rows)
+        if not 0 <= start <= stop <= self.rows:
+            raise EpisodeError(f"{self.path}: has {self.rows} rows; rows {start} to {stop} were asked for")
+        ends = np.cumsum(self._group_rows)
+        groups = [
+            group
+            for group, (end, count) in enumerate(zip(ends, self._group_rows, strict=True))
+            if count and end > start and end - count < stop
+        ]
+        before = int(ends[groups[0]] - self._group_rows[groups[0]]) if groups else 0
+        table = self.read_groups(groups, columns)
+        return table.slice(start - before, stop - start)
+
+    def read_groups(self, groups: Sequence[int], columns: Sequence[str]) -> pa.Table:
+        """Some columns of whole row groups."""
+        self._check_size(groups, columns)
+        try:
+            table = self._file.read_row_groups(list(groups), columns=list(columns), use_threads=False)
+            table.validate(full=True)
+        except Exception as error:  # as above: a damaged page can raise anything
+            raise EpisodeError(f"{self.path}: columns {', '.join(columns)} are damaged ({_reason(error)})") from None
+        return table
+
+    def _check_size(self, groups: Sequence[int], columns: Sequence[str]) -> None:
+        total = 0
+        for group in groups:
+            meta = self._file.metadata.row_group(group)
+            for index in range(meta.num_columns):
+                column = meta.column(index)
+                if column.path_in_schema.split(".")[0] in columns or column.path_in_schema in columns:
+                    total += max(0, int(column.total_uncompressed_size))
+        if total > MAX_UNPACKED:
+            raise UnsafeFileError(f"{self.path}: {', '.join(columns)} unpack to {total} bytes, at most {MAX_UNPACKED}")
+
+
+def numbers_of(column: Any, where: str) -> np.ndarray:
+    """A column of numbers, or of lists of numbers of one length, as float64 (r, n).
+
+    Raises:
+        EpisodeError: Something else, lists of different lengths, or gaps.
+    """
+    import pyarrow as pa
+
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    rows = len(array)
+    while isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+        flat = array.flatten()
+        width = len(flat) // max(1, len(array))
+        lengths = (
+            np.asarray(array.value_lengths()) if not isinstance(array, pa.FixedSizeListArray) else np.array([width])
+        )
+        if array.null_count or (lengths != width).any():
+            raise EpisodeError(f"{where}: its lists have different lengths, or some are missing")
+        array = flat
+    if not (pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)):
+        raise EpisodeError(f"{where}: holds {array.type}, not numbers")
+    if array.null_count:
+        raise EpisodeError(f"{where}: has gaps")
+    plain = array.cast(pa.uint8()) if pa.types.is_boolean(array.type) else array
+    return np.asarray(plain).reshape(rows, -1 if rows else 0).astype(np.float64)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0][:120] if str(error) else type(error).__name__
