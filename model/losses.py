@@ -17,6 +17,8 @@ from .decoders.patch import patchify
 from .encoders.image_features import normalise_rgb, prepare_rgb
 
 ACTION_TERMS = frozenset({"action_arm", "action_gripper", "action_kl"})
+SILOG_LAMBDA = 0.5
+_LEAST_DEPTH = 1e-3  # metres: an untrained decoder may say less than nothing
 
 
 def masked_mean(values: Float[Tensor, "*n"], weight: Float[Tensor, "*#n"] | Bool[Tensor, "*#n"]) -> Float[Tensor, ""]:
@@ -46,12 +48,15 @@ def loss_terms(
     Names and units: `depth` (normalised depth)^2; `future_rgb` (ImageNet- or patch-normalised colour)^2, views
     summed; `future_depth` (normalised depth)^2, views summed; `flow` and `flow_velocity` smooth L1 in flow scales;
     `flow_visibility` nats; `action_arm` smooth L1 in action units; `action_gripper` nats; `action_kl` nats.
-    With `depth_form = "l1"` the depth terms are absolute errors.
+    `progress` square error of a share. With `depth_form` = l1, silog or ssi the depth terms are absolute, squared
+    logarithmic or aligned squared errors; with `flow_form` = mse or l1 the flow's are square or absolute.
     """
     with torch.autocast(observation.rgb.device.type, enabled=False):
         terms: dict[str, Tensor] = {}
         if prediction.depth is not None:
-            terms["depth"] = _depth(prediction.depth, targets.depth, targets.depth_valid, config).mean()
+            per_view = _depth(prediction.depth, targets.depth, targets.depth_valid, config)
+            # A view without any true depth has no say: averaging its zero would halve the weight of the other's.
+            terms["depth"] = masked_mean(per_view, targets.depth_valid.flatten(3).any(3).flatten(0, 1).any(0))
         if prediction.future_rgb is not None:
             terms["future_rgb"] = _future_rgb(prediction.future_rgb, targets, observation, config)
         if prediction.future_depth is not None:
@@ -61,6 +66,9 @@ def loss_terms(
             terms |= _flow(prediction.flow_delta, prediction.flow_visible_logit, targets, config)
         if prediction.action is not None:
             terms |= _action(prediction, prediction.action, targets, observation)
+        if prediction.progress is not None and targets.progress is not None:
+            error = (prediction.progress - targets.progress).square()
+            terms["progress"] = masked_mean(error, observation.frame_mask)
         return terms
 
 
@@ -76,6 +84,7 @@ def total_loss(terms: dict[str, Tensor], weights: LossWeights, *, with_action: b
         "flow": weights.flow,
         "flow_velocity": weights.flow * weights.flow_velocity,
         "flow_visibility": weights.flow * weights.flow_visibility,
+        "progress": weights.progress,
     }
     used = [name for name in terms if with_action or name not in ACTION_TERMS]
     return torch.stack([each[name] * terms[name] for name in used]).sum()
@@ -87,11 +96,40 @@ def _depth(
     valid: Bool[Tensor, "b a v h w"],
     config: PolicyConfig,
 ) -> Float[Tensor, " v"]:
-    """Error of depth in deviations of the training data, by view."""
-    std = predicted.new_tensor(config.stats.depth_std)[:, None, None]
-    error = (predicted - true) / std
-    error = error.square() if config.loss.depth_form == "mse" else error.abs()
-    return torch.stack([masked_mean(error[:, :, view], valid[:, :, view]) for view in range(error.shape[2])])
+    """Error of depth by view, in deviations of the training data (`silog`: in squared logarithms)."""
+    form = config.loss.depth_form
+    if form in ("mse", "l1"):
+        error = (predicted - true) / predicted.new_tensor(config.stats.depth_std)[:, None, None]
+        error, weight = error.square() if form == "mse" else error.abs(), valid
+    else:
+        images = (predicted.flatten(3), true.flatten(3), valid.flatten(3))
+        error = (
+            _silog(*images) if form == "silog" else _ssi(*images) / predicted.new_tensor(config.stats.depth_std) ** 2
+        )
+        weight = valid.flatten(3).any(-1)
+    return torch.stack([masked_mean(error[:, :, view], weight[:, :, view]) for view in range(error.shape[2])])
+
+
+def _image_mean(values: Float[Tensor, "*n m"], valid: Bool[Tensor, "*n m"]) -> Float[Tensor, "*n 1"]:
+    """Mean over the valid pixels of every image; 0 where there are none."""
+    return torch.where(valid, values, 0.0).sum(-1, keepdim=True) / valid.sum(-1, keepdim=True).clamp(min=1)
+
+
+def _silog(
+    predicted: Float[Tensor, "*n m"], true: Float[Tensor, "*n m"], valid: Bool[Tensor, "*n m"]
+) -> Float[Tensor, "*n"]:
+    """Scale-invariant logarithmic error of every image: mean g^2 - lambda (mean g)^2 (Eigen et al. 2014)."""
+    gap = predicted.clamp(min=_LEAST_DEPTH).log() - true.clamp(min=_LEAST_DEPTH).log()
+    return (_image_mean(gap.square(), valid) - SILOG_LAMBDA * _image_mean(gap, valid).square())[..., 0]
+
+
+def _ssi(
+    predicted: Float[Tensor, "*n m"], true: Float[Tensor, "*n m"], valid: Bool[Tensor, "*n m"]
+) -> Float[Tensor, "*n"]:
+    """Mean square error of every image after its best scale and shift (Ranftl et al. 2020, least squares), m^2."""
+    p, d = predicted - _image_mean(predicted, valid), true - _image_mean(true, valid)
+    scale = _image_mean(p * d, valid) / _image_mean(p.square(), valid).clamp(min=1e-9)
+    return _image_mean((scale * p - d).square(), valid)[..., 0]
 
 
 def _future_rgb(
@@ -117,14 +155,14 @@ def _future_rgb(
 def _flow(
     delta: Float[Tensor, "b a p l 3"], visible_logit: Float[Tensor, "b a p l"], targets: Targets, config: PolicyConfig
 ) -> dict[str, Float[Tensor, ""]]:
-    """Weighted smooth L1 of the displacement; of its steps; cross-entropy of visibility where the truth is known."""
-    stats, beta = config.stats, config.loss.flow_beta
+    """Weighted error of the displacement; of its steps; cross-entropy of visibility where the truth is known."""
+    stats = config.stats
     dimensions = 3 if config.flow.predict_depth else 2
     scale = delta.new_tensor((stats.flow_scale_xy, stats.flow_scale_xy, stats.flow_scale_depth))
     predicted, true = (delta / scale)[..., :dimensions], (targets.flow_delta / scale)[..., :dimensions]
     weight = targets.flow_weight
     known = weight > 0
-    error = functional.smooth_l1_loss(predicted, true, beta=beta, reduction="none")
+    error = _flow_error(predicted, true, config.loss)
     visibility = functional.binary_cross_entropy_with_logits(
         visible_logit, targets.flow_visible.float(), reduction="none"
     )
@@ -133,10 +171,22 @@ def _flow(
         "flow_visibility": masked_mean(visibility, known),
     }
     if config.loss.flow_velocity > 0:
-        velocity = functional.smooth_l1_loss(_steps(predicted), _steps(true), beta=beta, reduction="none")
+        velocity = _flow_error(_steps(predicted), _steps(true), config.loss)
         both = torch.cat([weight[..., :1], torch.minimum(weight[..., 1:], weight[..., :-1])], -1)
         terms["flow_velocity"] = masked_mean(velocity, both[..., None])
     return terms
+
+
+def _flow_error(
+    predicted: Float[Tensor, "b a p l c"], true: Float[Tensor, "b a p l c"], loss: LossWeights
+) -> Float[Tensor, "b a p l c"]:
+    match loss.flow_form:
+        case "smooth_l1":
+            return functional.smooth_l1_loss(predicted, true, beta=loss.flow_beta, reduction="none")
+        case "mse":
+            return (predicted - true).square()
+        case "l1":
+            return (predicted - true).abs()
 
 
 def _steps(delta: Float[Tensor, "b a p l c"]) -> Float[Tensor, "b a p l c"]:

@@ -40,10 +40,13 @@ def make_observation(config: PolicyConfig, *, batch: int = 2, seed: int = 0) -> 
     """Random images and states, all frames and views present."""
     rng = torch.Generator().manual_seed(seed)
     t, v, size = config.window.n_obs_steps, len(config.views), config.image_size
+    words = 2**32 if config.text.kind == "compact" else config.text.vocabulary
+    rgb = torch.randint(0, 256, (batch, t, v, 3, size, size), dtype=torch.uint8, generator=rng)
     return Observation(
-        rgb=torch.randint(0, 256, (batch, t, v, 3, size, size), dtype=torch.uint8, generator=rng),
+        rgb=rgb,
+        goal_rgb=rgb[:, -1, 0].flip(-1) if config.goal_image else None,
         view_mask=torch.ones(batch, v, dtype=torch.bool),
-        text=torch.randint(1, 2**32, (batch, config.text.max_tokens), generator=rng),
+        text=torch.randint(1, words, (batch, config.text.max_tokens), generator=rng),
         state_arm=0.05 * torch.randn(batch, t, 6, generator=rng),
         state_gripper=torch.randint(0, 2, (batch, t), generator=rng),
         frame_mask=torch.ones(batch, t, dtype=torch.bool),
@@ -81,6 +84,7 @@ def make_targets(
         flow_moving=uniform(batch, a, points) > 0.5,
         action=action,
         action_mask=yes(batch, window.n_obs_steps, window.chunk_size),
+        progress=uniform(batch, window.n_obs_steps) if config.progress else None,
     )
 
 

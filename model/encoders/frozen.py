@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from ..errors import CheckpointError
@@ -123,7 +124,7 @@ def load_pretrained(model_class: Any, folder: Path, field: str, **options: Any) 
                 dtype=torch.float32,
                 **options,
             )
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise CheckpointError(f"{field} = {folder}: cannot be read ({error}); download it again") from error
     if missing := sorted(info["missing_keys"]):
         raise CheckpointError(
