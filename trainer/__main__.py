@@ -12,6 +12,7 @@ COMMANDS = {
         "trainer.episodes.pack",
         "copy packed episodes into another encoding (compressed | mapped) and check them",
     ),
+    "label": ("trainer.labels.command", "give episodes pseudo-depth or tracks; goes on where it was"),
     "train": ("trainer.loop.train", "train a policy on packed episodes; resumes exactly"),
     "evaluate": ("trainer.metrics.evaluate", "score a checkpoint against the trivial baselines"),
 }

@@ -1,0 +1,1 @@
+"""Labels for episodes that come without them: pseudo-depth and tracks, always marked as such."""

@@ -1,0 +1,164 @@
+"""Labels with pseudo-depth: a network's word for every frame, brought to metres by one scale and shift per clip.
+
+With a temporal model, its clip is consistent over time and the per-frame model knows the scale: the first is aligned to
+the second (the paper combines Video-Depth-Anything with Depth-Anything-V2; how is our choice). Anchors, where the
+episode has them, fix the scale better than any network. Without anchors and without a metric network depth stays
+relative, and says so.
+
+Dimensions: f frame, h w pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Float32, UInt8, UInt16
+
+from model.errors import EpisodeError
+from trainer.episodes.codecs import metres, quantise_depth
+from trainer.episodes.episode import Episode, View
+
+from .align import align
+from .anchors import AnchorSource, find_anchors
+from .depth_network import DepthNetwork, PluginDepth, TransformersDepth
+from .labeller import Label, LabelKind
+
+_VERSION = 1
+_SAMPLES = 400
+_LEVELS = 65534  # codes of relative depth; 65535 = invalid
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthLabeller:
+    """Estimates depth from colour.
+
+    Attributes:
+        model: Folder or downloaded hub id of a Depth-Anything-like model, relative or metric.
+        temporal: FILE.py:FUNCTION of a temporal model, aligned to `model`.
+        anchors: What fixes the scale; None = only what the network knows.
+        plane_height: For anchors = plane: its z in the world, metres.
+        view: Whose frames.
+        max_side: Depth is kept at this many pixels a side at most.
+    """
+
+    model: str
+    temporal: str | None = None
+    anchors: AnchorSource | None = None
+    plane_height: float | None = None
+    view: View = "static"
+    max_side: int = 256
+
+    @property
+    def kind(self) -> LabelKind:
+        """Depth."""
+        return "depth"
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """All that decides the result; models by their content, not by where they lie."""
+        return {
+            "name": "monocular-depth",
+            "version": _VERSION,
+            "weights_sha256": self._network.content_hash,
+            "temporal_sha256": None if self._temporal is None else self._temporal.content_hash,
+            "anchors": self.anchors,
+            "plane_height": self.plane_height,
+            "view": self.view,
+            "max_side": self.max_side,
+        }
+
+    def label(self, episode: Episode) -> Label:
+        """Depth of every frame of the view, metric where its scale is known."""
+        if not episode.has("rgb", self.view):
+            raise EpisodeError(f"{episode.name}: has no camera '{self.view}' whose frames could be looked at")
+        frames = [episode.rgb(self.view, int(step)) for step in episode.frame_steps]
+        raw, space, facts = self._network(frames), self._network.space, dict[str, Any]()
+        if self._temporal is not None:
+            raw, space, facts["temporal"] = self._steadied(self._temporal, frames, raw)
+        alignment = None
+        if self.anchors is not None:
+            found = find_anchors(episode, self.view, self.anchors, plane_height=self.plane_height)
+            alignment = align(raw[found.frame, found.rows, found.columns], found.z, found.frame, space)
+            facts["scale_audit"] = {"anchors_from": self.anchors, **dataclasses.asdict(alignment)}
+        metric = alignment is not None or space == "depth"
+        depth = alignment.metres(raw) if alignment is not None else raw.astype(np.float64)
+        codes, coding = _encode(_shrunk(depth, self.max_side), metric=metric)
+        facts |= {
+            "labeller": dict(self.identity),
+            "view": self.view,
+            "origin": "pseudo",
+            "scale": "metric" if metric else "relative",
+            "coding": coding,
+            "size": list(episode.image_size(self.view)),
+        }
+        return Label(arrays={f"{self.view}.depth": codes}, facts=facts)
+
+    def _steadied(
+        self, temporal: DepthNetwork, frames: list[UInt8[np.ndarray, "h w 3"]], single: Float32[np.ndarray, "f h w"]
+    ) -> tuple[Float32[np.ndarray, "f h w"], Any, dict[str, Any]]:
+        """The temporal clip in the units of the per-frame network."""
+        steady, space = temporal(frames), self._network.space
+        rng = np.random.default_rng(0)
+        height, width = single.shape[1:]
+        count = (len(frames), _SAMPLES)
+        at = (
+            np.arange(len(frames))[:, None].repeat(_SAMPLES, 1),
+            rng.integers(0, height, count),
+            rng.integers(0, width, count),
+        )
+        z = 1.0 / np.maximum(single[at], 1e-6) if space == "inverse" else single[at]
+        alignment = align(steady[at].ravel(), z.ravel(), at[0].ravel(), temporal.space)
+        depth = alignment.metres(steady)
+        return (1.0 / depth if space == "inverse" else depth).astype(np.float32), space, dataclasses.asdict(alignment)
+
+    @cached_property
+    def _network(self) -> DepthNetwork:
+        return TransformersDepth(self.model)
+
+    @cached_property
+    def _temporal(self) -> DepthNetwork | None:
+        return None if self.temporal is None else PluginDepth(self.temporal)
+
+
+def depth_of(label: Label, view: View, frame: int, size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
+    """One frame of a stored label at the size of the images (nearest: depth is never blended over an edge).
+
+    Raises:
+        EpisodeError: The label has no depth of this view or frame.
+    """
+    try:
+        codes, coding = label.arrays[f"{view}.depth"][frame], label.facts["coding"]
+        if coding is None:
+            depth = metres(codes)
+        else:
+            low, high = float(coding["low"]), float(coding["high"])
+            depth = np.where(codes == _LEVELS + 1, np.nan, low + codes.astype(np.float32) * ((high - low) / _LEVELS))
+    except (KeyError, IndexError, TypeError, ValueError):
+        raise EpisodeError(f"the label has no depth of '{view}' at frame {frame}; label again") from None
+    rows = (np.arange(size[0]) + 0.5) * depth.shape[0] / size[0]
+    columns = (np.arange(size[1]) + 0.5) * depth.shape[1] / size[1]
+    return depth.astype(np.float32)[rows.astype(np.int64)[:, None], columns.astype(np.int64)]
+
+
+def _encode(
+    depth: Float[np.ndarray, "f h w"], *, metric: bool
+) -> tuple[UInt16[np.ndarray, "f h w"], dict[str, float] | None]:
+    """Codes of 0.1 mm, or of a 65534th of the clip's range where there is no unit."""
+    if metric:
+        return quantise_depth(depth), None
+    valid = np.isfinite(depth)
+    low, high = (float(depth[valid].min()), float(depth[valid].max())) if valid.any() else (0.0, 0.0)
+    span = (high - low) or 1.0
+    codes = np.where(valid, np.round((np.where(valid, depth, low) - low) / span * _LEVELS), _LEVELS + 1)
+    return codes.astype(np.uint16), {"low": low, "high": low + span}
+
+
+def _shrunk(depth: Float[np.ndarray, "f h w"], side: int) -> Float[np.ndarray, "f h w"]:
+    """Every n-th pixel, so that no side is longer than asked."""
+    step = -(-max(depth.shape[1:]) // side)
+    return depth[:, step // 2 :: step, step // 2 :: step]

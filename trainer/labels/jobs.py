@@ -1,0 +1,116 @@
+"""One labelling job: idempotent, atomic, never raising; and the plan of those that are still to be done.
+
+A job runs in any process of any machine that sees the episodes and the store: what it needs is plain data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from model.errors import WorkbenchError
+from trainer.episodes.open import open_episode
+
+from .depth_labeller import DepthLabeller
+from .labeller import Labeller, label_key
+from .store import LabelStore
+from .track_labeller import TrackLabeller
+
+LabellerOptions = TrackLabeller | DepthLabeller
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Label one episode.
+
+    Attributes:
+        episode: PATH#INDEX.
+        labeller: With all its parameters; picklable.
+        store: Where the label goes.
+    """
+
+    episode: str
+    labeller: LabellerOptions
+    store: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        episode: PATH#INDEX.
+        status: made, kept (it was there already), or failed.
+        error: Why it failed.
+        seconds: Processing time.
+        bytes: Of the label that was made.
+        frames: Frames of the episode.
+    """
+
+    episode: str
+    status: Literal["made", "kept", "failed"]
+    error: str | None = None
+    seconds: float = 0.0
+    bytes: int = 0
+    frames: int = 0
+
+
+def run_job(job: Job) -> Outcome:
+    """Makes the label unless it is there. Bad input becomes a failure on record, not an exception.
+
+    Raises:
+        OSError: The store cannot be written (a full disk): no other job could either.
+    """
+    began = time.perf_counter()
+    labeller = _labeller(job.labeller)
+    store = LabelStore(job.store, labeller.kind)
+    try:
+        episode = open_episode(job.episode)
+        key = label_key(episode.content_hash, labeller.identity)
+        if store.has(key):
+            return Outcome(episode=job.episode, status="kept", frames=len(episode.frame_steps))
+    except WorkbenchError as error:
+        return Outcome(episode=job.episode, status="failed", error=str(error))
+    try:
+        label = labeller.label(episode)
+    except WorkbenchError as error:
+        store.fail(key, job.episode, str(error))
+        return Outcome(episode=job.episode, status="failed", error=str(error))
+    label = dataclasses.replace(label, facts={**label.facts, "content_hash": episode.content_hash})
+    written = store.write(key, label)
+    seconds = time.perf_counter() - began
+    return Outcome(episode=job.episode, status="made", seconds=seconds, bytes=written, frames=len(episode.frame_steps))
+
+
+def plan(
+    names: Sequence[str], options: LabellerOptions, root: Path, *, retry_failed: bool
+) -> tuple[list[Job], list[Outcome]]:
+    """What is to be done, and the outcomes that stand already: labels that exist and failures on record."""
+    labeller = _labeller(options)
+    store = LabelStore(root, labeller.kind)
+    jobs: list[Job] = []
+    settled: list[Outcome] = []
+    for name in names:
+        try:
+            key = label_key(open_episode(name).content_hash, labeller.identity)
+        except WorkbenchError as error:
+            settled.append(Outcome(episode=name, status="failed", error=str(error)))
+            continue
+        if store.has(key):
+            settled.append(Outcome(episode=name, status="kept"))
+        elif not retry_failed and (why := store.failure(key)) is not None:
+            settled.append(Outcome(episode=name, status="failed", error=why))
+        else:
+            jobs.append(Job(episode=name, labeller=options, store=root))
+    return jobs, settled
+
+
+@cache
+def _labeller(options: LabellerOptions) -> Labeller:
+    """The first of equal labellers in this process: its network stays loaded."""
+    return options

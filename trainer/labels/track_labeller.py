@@ -1,0 +1,100 @@
+"""Labels with 2D tracks: the classical recipe, or the user's own tracker.
+
+Dimensions: f frame, p grid point, l later frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from model.errors import EpisodeError
+from trainer.episodes.episode import Episode, View
+
+from .labeller import Label, LabelKind
+from .plugin import load_plugin
+from .tracks import ClipTracks, classical_tracks, plugin_tracks
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackLabeller:
+    """Follows a grid of points from every frame of a camera that stands still.
+
+    Attributes:
+        grid: Points along each axis of the image.
+        reach: Frames that each start is followed for.
+        tracker: FILE.py:FUNCTION of a `tracks.Tracker`, None = the classical recipe.
+        view: Whose frames.
+        still_camera: The camera stands still (the classical recipe holds what has not changed).
+    """
+
+    grid: int = 28
+    reach: int = 20
+    tracker: str | None = None
+    view: View = "static"
+    still_camera: bool = True
+
+    @property
+    def kind(self) -> LabelKind:
+        """Tracks."""
+        return "tracks"
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """All that decides the result."""
+        return {
+            "name": "classical" if self._plugin is None else "plugin",
+            "version": _VERSION,
+            "plugin_sha256": None if self._plugin is None else self._plugin[1],
+            "plugin_function": None if self.tracker is None else self.tracker.rpartition(":")[2],
+            "grid": self.grid,
+            "reach": self.reach,
+            "view": self.view,
+            "still_camera": self.still_camera,
+        }
+
+    def label(self, episode: Episode) -> Label:
+        """Tracks from every frame of the view."""
+        if not episode.has("rgb", self.view):
+            raise EpisodeError(f"{episode.name}: has no camera '{self.view}' whose frames could be followed")
+        frames = [episode.rgb(self.view, int(step)) for step in episode.frame_steps]
+        if len(frames) < 2:
+            raise EpisodeError(f"{episode.name}: has {len(frames)} frames, tracks need two")
+        if self._plugin is None:
+            tracks = classical_tracks(frames, grid=self.grid, reach=self.reach, still_camera=self.still_camera)
+        else:
+            tracks = plugin_tracks(frames, self._plugin[0], grid=self.grid, reach=self.reach)
+        return tracks_label(tracks, self.view, self.identity)
+
+    @cached_property
+    def _plugin(self) -> tuple[Any, str] | None:
+        return None if self.tracker is None else load_plugin(self.tracker, "--tracker")
+
+
+def tracks_label(tracks: ClipTracks, view: View, identity: Mapping[str, Any]) -> Label:
+    """Tracks as they are stored."""
+    return Label(
+        arrays={f"{view}.displacement": tracks.displacement, f"{view}.visible": tracks.visible},
+        facts={"labeller": dict(identity), "view": view, "size": list(tracks.size), "grid": tracks.grid},
+    )
+
+
+def tracks_of(label: Label, view: View) -> ClipTracks:
+    """Tracks from a stored label.
+
+    Raises:
+        EpisodeError: The label is of another view, or its arrays contradict each other.
+    """
+    try:
+        displacement, visible = label.arrays[f"{view}.displacement"], label.arrays[f"{view}.visible"]
+        height, width = label.facts["size"]
+        grid = int(label.facts["grid"])
+    except (KeyError, TypeError, ValueError):
+        raise EpisodeError(f"the label has no tracks of '{view}'; label again") from None
+    if visible.dtype != bool or displacement.shape != (*visible.shape, 2) or displacement.shape[1] != grid * grid:
+        raise EpisodeError(f"the label's tracks are {displacement.shape} and {visible.shape}; damaged, label again")
+    return ClipTracks(size=(int(height), int(width)), grid=grid, displacement=displacement, visible=visible)

@@ -1,0 +1,143 @@
+"""2D tracks of a whole clip: a grid of points from every start frame, followed for some frames.
+
+Trackers differ, the label is one: `ClipTracks`. What is stored is displacement from the grid, so that any pixel can be
+looked up by the grid point next to it.
+
+Dimensions: f frame, h w pixels, p grid point, l later frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, Float16, Float32, Integer, UInt8
+
+from model.errors import EpisodeError
+
+from .classical import Chain, pairs
+
+MAX_SIDE = 320
+"""Clips are followed at this size at most: flow at full size costs four times as much and is no better at the grid."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipTracks:
+    """Where the points of a grid in each frame are in the frames after it.
+
+    Attributes:
+        size: (height, width) of the images, pixels.
+        grid: Points along each axis; point (i, j) starts at ((j + 0.5) w / grid, (i + 0.5) h / grid).
+        displacement: Pixels (u, v) from the start, entry l = the (l + 1)-th later frame; where not visible, where the
+            point was last seen. Zero beyond the clip's end.
+        visible: Seen there.
+    """
+
+    size: tuple[int, int]
+    grid: int
+    displacement: Float16[np.ndarray, "f p l 2"]
+    visible: Bool[np.ndarray, "f p l"]
+
+    def nearest(self, uv: Float[np.ndarray, "n 2"]) -> Integer[np.ndarray, " n"]:
+        """The grid point next to each pixel."""
+        height, width = self.size
+        columns, rows = np.clip((uv * self.grid / (width, height)).astype(np.int64), 0, self.grid - 1).T
+        return rows * self.grid + columns
+
+    def follow(
+        self, frame: int, uv: Float[np.ndarray, "n 2"], later: Sequence[int]
+    ) -> tuple[Float[np.ndarray, "n l 2"], Bool[np.ndarray, "n l"]]:
+        """Where pixels of a frame are at later frames, moved as the grid point next to them.
+
+        Args:
+            frame: The start frame.
+            uv: Pixels of it.
+            later: Frames after it; those beyond the end or the label's reach count as not visible.
+
+        Returns:
+            Pixels, and whether the point is seen there.
+        """
+        n_frames, _, reach, _ = self.displacement.shape
+        ahead = np.asarray(later, np.int64) - frame
+        known = (ahead > 0) & (ahead <= reach) & (np.asarray(later) < n_frames)
+        entry = np.clip(ahead - 1, 0, reach - 1)
+        points = self.nearest(uv)[:, None]
+        moved = uv[:, None] + self.displacement[frame][points, entry].astype(np.float64)
+        return moved, self.visible[frame][points, entry] & known
+
+
+def grid_points(size: tuple[int, int], grid: int) -> Float[np.ndarray, "p 2"]:
+    """Centres of grid x grid cells of an image, row after row, pixels."""
+    height, width = size
+    v, u = np.meshgrid((np.arange(grid) + 0.5) * height / grid, (np.arange(grid) + 0.5) * width / grid, indexing="ij")
+    return np.stack([u.ravel(), v.ravel()], 1)
+
+
+class Tracker(Protocol):
+    """Follows points through a short clip; what a user's own tracker must do."""
+
+    def __call__(
+        self, frames: UInt8[np.ndarray, "f h w 3"], uv: Float32[np.ndarray, "p 2"]
+    ) -> tuple[Float32[np.ndarray, "p f 2"], Bool[np.ndarray, "p f"]]:
+        """Pixels of frame 0 in every frame (frame 0 included), and whether they are seen there."""
+        ...
+
+
+def classical_tracks(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], *, grid: int, reach: int, still_camera: bool
+) -> ClipTracks:
+    """Tracks by the classical recipe, see `classical`. Every pair of frames is matched once for all starts."""
+    size = frames[0].shape[:2]
+    small = [_at_most(frame, MAX_SIDE) for frame in frames]
+    factor = np.array(size[::-1]) / small[0].shape[1::-1]
+    start = grid_points(size, grid)
+    shape = (len(frames), grid * grid, reach)
+    displacement, visible = np.zeros((*shape, 2), np.float16), np.zeros(shape, bool)
+    chains: list[tuple[int, Chain]] = []
+    for after, pair in enumerate(pairs(small), 1):
+        chains.append((after - 1, Chain(small[after - 1], start / factor, still_camera=still_camera)))
+        for first, chain in chains:
+            chain.step(pair)
+            entry = after - first - 1
+            displacement[first, :, entry] = chain.uv * factor - start
+            visible[first, :, entry] = chain.visible
+        chains = [(first, chain) for first, chain in chains if after - first < reach]
+    return ClipTracks(size=size, grid=grid, displacement=displacement, visible=visible)
+
+
+def plugin_tracks(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], tracker: Tracker, *, grid: int, reach: int
+) -> ClipTracks:
+    """Tracks by somebody else's tracker, asked once for every start frame.
+
+    Raises:
+        EpisodeError: It returned something of another shape, or numbers that are not finite.
+    """
+    size = frames[0].shape[:2]
+    start = grid_points(size, grid).astype(np.float32)
+    shape = (len(frames), grid * grid, reach)
+    displacement, visible = np.zeros((*shape, 2), np.float16), np.zeros(shape, bool)
+    for first in range(len(frames) - 1):
+        clip = np.stack(frames[first : first + reach + 1])
+        uv, seen = (np.asarray(item) for item in tracker(clip, start))
+        if uv.shape != (len(start), len(clip), 2) or seen.shape != uv.shape[:2] or not np.isfinite(uv[seen]).all():
+            raise EpisodeError(
+                f"the tracker returned {uv.shape} and {seen.shape} for {len(start)} points in {len(clip)} frames; "
+                "it must return finite pixels (points, frames, 2) and visibility (points, frames)"
+            )
+        moved = np.where(seen[..., None], uv - start[:, None], 0)[:, 1:]
+        displacement[first, :, : len(clip) - 1] = moved
+        visible[first, :, : len(clip) - 1] = seen[:, 1:]
+    return ClipTracks(size=size, grid=grid, displacement=displacement, visible=visible)
+
+
+def _at_most(frame: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "H W 3"]:
+    import cv2
+
+    factor = side / max(frame.shape[:2])
+    if factor >= 1:
+        return frame
+    height, width = (round(length * factor) for length in frame.shape[:2])
+    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
