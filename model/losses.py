@@ -164,7 +164,7 @@ def _flow(
     known = weight > 0
     error = _flow_error(predicted, true, config.loss)
     visibility = functional.binary_cross_entropy_with_logits(
-        visible_logit, targets.flow_visible.float(), reduction="none"
+        visible_logit, targets.flow_visible.to(visible_logit.dtype), reduction="none"
     )
     terms = {
         "flow": masked_mean(error, weight[..., None]),
