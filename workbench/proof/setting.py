@@ -1,0 +1,159 @@
+"""What all measurements of one proof share, and the measurements themselves in one mode.
+
+Dimensions: n token, d width, k trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from .adapter import Forward, Subject
+from .evidence import Evidence
+from .gradient import GradientEvidence, Probe, make_probes, measure_gradients
+from .perturbation import (
+    Trial,
+    block_trials,
+    covering_frames,
+    first_change,
+    forbidden_trials,
+    note_trials,
+    run_layer_trials,
+    run_trials,
+)
+from .reach import reach, with_self
+from .sequence import PREFIX_FRAME
+from .tape import record
+
+_SMALL = 2e9
+"""Multiplications of one forward pass up to which float64 costs nothing to speak of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One proof's subject and questions.
+
+    Attributes:
+        subject: What is measured.
+        declared: The mask of one layer.
+        tokens: Assembled tokens, random.
+        frames: Whose outputs are read.
+        single: Token by token everywhere.
+        seed: Of the tokens.
+    """
+
+    subject: Subject
+    declared: Bool[Tensor, "n n"]
+    tokens: Float[Tensor, "1 n d"]
+    frames: tuple[int, ...]
+    single: bool
+    seed: int
+
+    @property
+    def expected_layer(self) -> Bool[Tensor, "n n"]:
+        """What one layer connects."""
+        return with_self(self.declared)
+
+    @property
+    def expected(self) -> Bool[Tensor, "n n"]:
+        """What all layers together connect."""
+        return reach([self.declared] * len(self.subject.layers))
+
+    @property
+    def rows(self) -> Bool[Tensor, " n"]:
+        """Positions whose outputs are read: the prefix and the chosen frames."""
+        return torch.isin(self.subject.table.frame, torch.tensor([PREFIX_FRAME, *self.frames]))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the gradients' first pass."""
+        n, d = self.tokens.shape[1:]
+        return torch.float64 if len(self.subject.layers) * n * d * d * 12 < _SMALL else torch.float32
+
+    def probes(self, *, merged: bool = False) -> list[Probe]:
+        """Output rows to differentiate; `merged` takes one for all rows of equal expectation."""
+        both = (self.expected_layer, self.expected)
+        if not merged:
+            return make_probes(self.subject.table, both, self.frames, single=self.single)
+        rows = self.rows.nonzero()[:, 0]
+        kinds = torch.unique(torch.cat([item[rows] for item in both], 1), dim=0, return_inverse=True)[1]
+        return [Probe(rows=rows[kinds == kind]) for kind in range(int(kinds.max()) + 1)]
+
+    def blocks(self, *, everywhere: bool = False) -> list[Trial]:
+        """Replacements that name a cell each: in few frames that cover every relation, or in all."""
+        table = self.subject.table
+        frames = range(table.n_frames) if everywhere else covering_frames(table.n_frames, self.frames)
+        return block_trials(table, (self.expected_layer, self.expected), frames, single=self.single)
+
+
+@dataclass(frozen=True)
+class TrialEvidence:
+    """What replacements showed; `first` as in `first_change`."""
+
+    whole: Evidence
+    first: Int64[Tensor, "n n"]
+
+
+def gradients(
+    setting: Setting, mode: str, probes: Sequence[Probe], *, layers: bool, step: Callable[[], None]
+) -> GradientEvidence:
+    """Gradients of these probes in a mode."""
+    return measure_gradients(
+        setting.subject,
+        mode,
+        setting.tokens,
+        probes,
+        expected=setting.expected,
+        expected_layer=setting.expected_layer if layers else None,
+        dtype=setting.dtype,
+        step=step,
+    )
+
+
+def replacements(
+    setting: Setting, forward: Forward, *, by_layer: bool, blocks: bool, step: Callable[[], None]
+) -> TrialEvidence:
+    """End to end: everything forbidden at once and, if `blocks` or where that shows a change, group by group.
+
+    Args:
+        setting: Of the proof.
+        forward: The subject in its mode.
+        by_layer: Also notes after how many layers a change appears; not while compiled.
+        blocks: Group by group even where nothing forbidden has an influence.
+        step: Called after every trial.
+    """
+    expected, length = setting.expected, setting.tokens.shape[1]
+    whole, first = Evidence.of(length), torch.zeros(length, length, dtype=torch.int64)
+
+    def run(trials: list[Trial]) -> bool:
+        change = run_trials(setting.subject, forward, setting.tokens, trials, by_layer=by_layer, step=step)
+        torch.maximum(first, first_change(trials, change), out=first)
+        return note_trials(whole, trials, change[:, -1], expected)
+
+    unresolved = run(forbidden_trials(expected, setting.rows.nonzero()[:, 0]))
+    if unresolved or setting.single:
+        run(setting.blocks(everywhere=True))
+    elif blocks:
+        run(setting.blocks())
+    return TrialEvidence(whole, first)
+
+
+def layer_replacements(setting: Setting, forward: Forward, step: Callable[[], None]) -> tuple[Evidence, ...]:
+    """The same for every layer alone, on the tokens that it is given."""
+    expected, length = setting.expected_layer, setting.tokens.shape[1]
+    with torch.no_grad(), record(setting.subject.layers) as calls:
+        forward(setting.tokens)
+    found: list[Evidence] = []
+    forbidden = forbidden_trials(expected, setting.rows.nonzero()[:, 0])
+    for call in calls:
+        evidence = Evidence.of(length)
+        unresolved = note_trials(evidence, forbidden, run_layer_trials(call, forbidden), expected)
+        blocks = setting.blocks(everywhere=unresolved or setting.single)
+        note_trials(evidence, blocks, run_layer_trials(call, blocks), expected)
+        found.append(evidence)
+        step()
+    return tuple(found)
