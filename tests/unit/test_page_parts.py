@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.config import preset_names
 from model.errors import ConfigError, EpisodeError, WorkbenchError
 from tests.factories import make_foresight, make_recording
 from trainer.episodes.memory import MemoryEpisode
@@ -19,7 +20,7 @@ from workbench.charts.panels import clip_scales
 from workbench.ui.launch import serve
 from workbench.ui.options import AppOptions, parse_options
 from workbench.ui.payload import frame_payload, plain, quantity
-from workbench.ui.training import TrainingDesk
+from workbench.ui.training import TrainingDesk, trainable_presets
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -146,3 +147,8 @@ def test_a_run_is_stopped_by_the_signal_that_saves(tmp_path: Path) -> None:
 def test_an_unknown_episode_is_the_input_s_fault() -> None:
     with pytest.raises((ConfigError, EpisodeError)):
         Catalog().open("ffffffffffff")
+
+
+def test_the_train_tab_offers_what_needs_no_folder_of_weights() -> None:
+    assert trainable_presets() == ("tiny", "compact")
+    assert set(trainable_presets()) < set(preset_names())

@@ -16,7 +16,7 @@ from model.errors import WorkbenchError
 from .curves import loss_curves
 from .server import page_script
 from .text import TRAIN_TEXT as WORDS
-from .training import PRESETS, RunStatus, TrainingDesk, fresh_name
+from .training import RunStatus, TrainingDesk, fresh_name, trainable_presets
 
 _PERIOD_S = 2.0
 _ENLARGE = 3
@@ -69,7 +69,8 @@ def add_train_tab(desk: TrainingDesk, tabs: gr.Tabs, tab: gr.Tab, others: list[g
 
 def _add_start_form(desk: TrainingDesk) -> tuple[gr.Button, list[Component]]:
     choices = desk.data_choices()
-    preset = gr.Dropdown(choices=list(PRESETS), value=PRESETS[-1], label=WORDS["preset"])
+    presets = trainable_presets()
+    preset = gr.Dropdown(choices=list(presets), value=presets[-1], label=WORDS["preset"])
     data = gr.Dropdown(choices=choices, value=choices[0][1] if choices else None, label=WORDS["data"])
     with gr.Row():
         hours = gr.Number(value=2.0, minimum=0.001, maximum=1000, label=WORDS["hours"], min_width=80)

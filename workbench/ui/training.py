@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from model.config import preset as preset_called
+from model.config import preset_names
 from model.errors import CheckpointError, ConfigError, WorkbenchError
 from trainer.episodes.open import find_episodes
 
 from ..catalog import Catalog, read_checkpoint_row
 
-PRESETS = ("tiny", "compact")
 _ROOT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _TAIL_BYTES = 4096
@@ -80,8 +81,8 @@ class TrainingDesk:
         Raises:
             ConfigError: A value is out of range, or a run of that name exists.
         """
-        if preset not in PRESETS:
-            raise ConfigError(f"there is no preset of that name; choose one of {', '.join(PRESETS)}")
+        if preset not in trainable_presets():
+            raise ConfigError(f"there is no preset of that name; choose one of {', '.join(trainable_presets())}")
         if not 0 <= data < len(self._data):
             raise ConfigError("there is no data at that place of the list; choose again")
         if not 0 < hours <= 1000 or not 1 <= batch_size <= 4096:
@@ -217,6 +218,12 @@ class TrainingDesk:
             return len(find_episodes(root))
         except WorkbenchError:
             return 0
+
+
+def trainable_presets() -> tuple[str, ...]:
+    """The presets that need nothing but data; a frozen encoder needs its folder, which only the command line takes."""
+    configs = (preset_called(name) for name in preset_names())
+    return tuple(config.name for config in configs if config.image.kind != "vit" and config.text.kind != "clip")
 
 
 def fresh_name(preset: str) -> str:
