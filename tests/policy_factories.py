@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from model.batch import Observation, Targets
-from model.config import ImageEncoderConfig, PolicyConfig, preset
+from model.config import ImageEncoderConfig, PolicyConfig, TextEncoderConfig, preset
 from model.policy import Policy
 
 
@@ -91,3 +91,24 @@ def make_targets(
 def row(observation: Observation, index: int) -> Observation:
     """One row of a batch, as a batch of one."""
     return observation.rows(slice(index, index + 1))
+
+
+def small(name: str) -> PolicyConfig:
+    """A big preset with all its choices in the sizes of `tiny`; its frozen encoders are tiny and random."""
+    big, tiny = preset(name), preset("tiny")
+    sizes = {"patch_size": 8, "width": 32, "layers": 1, "heads": 2}
+    return replace(
+        big,
+        window=tiny.window,
+        image_size=32,
+        image=ImageEncoderConfig(kind="vit", width=16, patch_size=8, layers=2, heads=2),
+        text=TextEncoderConfig(kind="clip", width=12, layers=2, heads=2, vocabulary=55, max_tokens=10),
+        resampler=tiny.resampler,
+        tokens=replace(big.tokens, flow=4, future=4, depth=4),
+        trunk=tiny.trunk,
+        depth=replace(big.depth, **sizes),
+        future=replace(big.future, **sizes),
+        flow=replace(big.flow, width=32, layers=1, heads=2, frequencies=8),
+        action=replace(big.action, width=32, layers=1, heads=2, latent=8),
+        progress_decoder=tiny.progress_decoder,
+    )

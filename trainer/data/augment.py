@@ -36,8 +36,11 @@ def shift(
     start = targets.flow_start + torch.tensor([dx, dy, 0.0])
     later = start[..., None, :2] + targets.flow_delta[..., :2]
     inside = ((later >= 0) & (later < 1)).all(-1) & ((start[..., :2] >= 0) & (start[..., :2] < 1)).all(-1)[..., None]
+    goal = observation.goal_rgb
+    if goal is not None:  # of the static camera, which is the first
+        goal = _shift_images(goal[:, None, None], offsets[:1])[:, 0, 0]
     return (
-        replace(observation, rgb=_shift_images(observation.rgb, offsets)),
+        replace(observation, rgb=_shift_images(observation.rgb, offsets), goal_rgb=goal),
         replace(
             targets,
             **moved,

@@ -25,13 +25,14 @@ from trainer.episodes.cache import mapped
 from trainer.episodes.episode import Episode
 
 from .augment import random_offsets, shift
+from .goal import add_goal
 from .observation import ReadRgb, Tokenize, check_alignment, observe
 from .segments import FrameReader, cut_segments, share
 from .targets import targets_at
 
 T = TypeVar("T", Observation, Targets)
 Batch = tuple[Observation, Targets]
-_ORDER, _FRAMES, _WINDOW, _SEGMENT = range(4)
+_ORDER, _FRAMES, _WINDOW, _SEGMENT, _GOAL = range(5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +131,8 @@ class WindowDataset:
         episode = self._episodes[number]
         rng = np.random.default_rng([_WINDOW, sampling.seed, epoch, index])
         observation = observe(episode, step, self.config, self._text[number : number + 1], read)
+        goal_rng = np.random.default_rng([_GOAL, sampling.seed, epoch, index])
+        observation = add_goal(observation, episode, step, self.config, goal_rng)
         points_seed = int(rng.integers(2**31))
         targets = targets_at(episode, step, self.config, frames=frames, points=sampling.flow_points, seed=points_seed)
         if sampling.random_shift:

@@ -16,6 +16,7 @@ from model.config import PolicyConfig, WindowConfig
 from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
 
+from .goal import add_goal
 from .images import read_rgb
 from .state import relative_pose
 
@@ -56,13 +57,14 @@ def observation_at(episode: Episode, step: int, config: PolicyConfig, tokenize: 
     Raises:
         EpisodeError: No image at one of the window's steps, or no image of `config.flow_view` at all.
     """
-    return observe(episode, step, config, tokenize([episode.info.instruction]))
+    observation = observe(episode, step, config, tokenize([episode.info.instruction]))
+    return add_goal(observation, episode, step, config)
 
 
 def observe(
     episode: Episode, step: int, config: PolicyConfig, text: Int64[Tensor, "1 s"], read: ReadRgb = read_rgb
 ) -> Observation:
-    """As `observation_at`, with the instruction already tokenised; `read` may remember images."""
+    """As `observation_at`, with the instruction already tokenised and no goal; `read` may remember images."""
     check_window(episode, step, config.window)
     if config.flow_view not in episode.info.views:
         raise EpisodeError(f"{episode.name}: has no camera '{config.flow_view}', which this policy needs")

@@ -57,6 +57,7 @@ def targets_at(
         frames=torch.tensor(list(frames), dtype=torch.int64),
         action=action,
         action_mask=action_mask,
+        progress=_progress(episode, steps, config) if config.progress else None,
         **_images(episode, supervised, len(frames), config),
         **_flow(episode, supervised, len(frames), config, points, seed),
     )
@@ -124,6 +125,13 @@ def _flow(
         "flow_visible": torch.from_numpy(visible),
         "flow_moving": torch.from_numpy(moving),
     }
+
+
+def _progress(episode: Episode, steps: list[int], config: PolicyConfig) -> Tensor:
+    """The share of the episode that has passed at each frame; 0 in padded frames."""
+    progress = torch.zeros(1, config.window.n_obs_steps)
+    progress[0, : len(steps)] = torch.tensor(steps) / max(episode.info.length - 1, 1)
+    return progress
 
 
 def _actions(episode: Episode, steps: list[int], config: PolicyConfig) -> tuple[Tensor, Tensor]:

@@ -13,21 +13,28 @@ _INTENDED = (
     "only the simulated scenes, cameras and instructions listed under Data; elsewhere its predictions mean little. "
     "Its actions are a by-product at this size: do not run them on a robot."
 )
+_TRAINED = (
+    "Policy with 3D foresight after arXiv 2502.10028, trained by this repository (`python -m trainer train`). "
+    "It is a re-implementation, not the authors' weights."
+)
+_IMPORTED = "Weights of another repository, whose training nothing here can vouch for, imported name by name."
+_LICENCE = "Apache-2.0, as the code. LIBERO, whose scenes it was trained on: MIT code, CC-BY-4.0 data."
 
 
 def model_card(config: PolicyConfig, metadata: Mapping[str, Any]) -> str:
     """Markdown of the card. Facts that `metadata` lacks are left out, never guessed."""
     sections = [
         f"# {config.name}",
-        "Policy with 3D foresight after arXiv 2502.10028, trained by this repository (`python -m trainer train`). "
-        "It is a re-implementation, not the authors' weights.",
+        _IMPORTED if "imported" in metadata else _TRAINED,
+        _table("Imported", _flat(metadata.get("imported", {}))),
         _table("Facts", _facts(metadata)),
+        _encoders(config, metadata.get("encoders")),
         _table("Data", ((key, value) for key, value in _flat(metadata.get("data", {})) if key != "episode_hashes")),
         _table("Training", _flat(metadata.get("training", {}))),
         _metrics(metadata.get("metrics")),
-        "## Limits\n\n" + _INTENDED,
+        "" if "imported" in metadata else "## Limits\n\n" + _INTENDED,
         _table("Every choice the paper leaves open (and those it states)", _flat(dataclasses.asdict(config))),
-        "## Licence\n\nApache-2.0, as the code. LIBERO, whose scenes it was trained on: MIT code, CC-BY-4.0 data.",
+        "## Licence\n\n" + ("That of the imported file." if "imported" in metadata else _LICENCE),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
@@ -36,6 +43,26 @@ def _facts(metadata: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for key in ("weights", "parameters", "step", "windows", "hours", "device", "precision", "torch", "finished"):
         if key in metadata:
             yield key, _text(metadata[key])
+
+
+def _encoders(config: PolicyConfig, encoders: Any) -> str:
+    """The frozen encoders, which are not in the checkpoint."""
+    if not isinstance(encoders, Mapping) or not encoders:
+        return ""
+    weights = {"image": config.image.weights, "text": config.text.weights}
+    rows = [
+        f"| {name} | {_text(weights.get(name) or 'random: never trained')} | {fact['parameters']} | {fact['sha256']} |"
+        for name, fact in encoders.items()
+    ]
+    return "\n".join(
+        [
+            "## Frozen encoders, not in this folder",
+            "",
+            "| part | weights | parameters | sha256 |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

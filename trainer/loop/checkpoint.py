@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model.config import PolicyConfig, from_json, to_json
+from model.encoders.choose import frozen_encoders
 from model.errors import CheckpointError, ConfigError
 from model.policy import Policy
 from model.weights import load_weights, save_weights
@@ -52,7 +53,28 @@ def save_inference_checkpoint(folder: Path, policy: Policy, config: PolicyConfig
         CheckpointError: `folder` exists.
         OSError: It cannot be written; nothing is left behind.
     """
-    publish_checkpoint(folder, config, metadata, {WEIGHTS: lambda path: save_weights(policy, path)})
+    facts = {**metadata, "encoders": encoder_facts(policy)}
+    publish_checkpoint(folder, config, facts, {WEIGHTS: lambda path: save_weights(policy, path)})
+
+
+def encoder_facts(policy: Policy) -> dict[str, dict[str, Any]]:
+    """What the frozen encoders are, which no checkpoint holds, by the part of the configuration that names them."""
+    return {
+        name.rpartition(".")[2]: {"sha256": encoder.content_hash(), "parameters": encoder.n_parameters}
+        for name, encoder in frozen_encoders(policy).items()
+    }
+
+
+def check_encoders(policy: Policy, metadata: Mapping[str, Any], path: Path) -> None:
+    """Raises CheckpointError unless the policy's frozen encoders are those that the checkpoint `path` was made with."""
+    for name, here in encoder_facts(policy).items():
+        stored: Any = metadata.get("encoders", {})
+        fact = stored.get(name) if isinstance(stored, dict) else None
+        if not isinstance(fact, dict) or fact.get("sha256") != here["sha256"]:
+            raise CheckpointError(
+                f"{path / METADATA}: field 'encoders.{name}': the policy was trained with another {name} encoder than "
+                f"the one that {name}.weights of {CONFIG} leads to here; put that one in its place"
+            )
 
 
 def publish_checkpoint(
@@ -87,6 +109,7 @@ def load_checkpoint(folder: str | Path) -> LoadedCheckpoint:
         raise CheckpointError(f"{path / METADATA}: field 'data' must be a JSON object; copy the checkpoint again")
     policy = Policy(config)
     load_weights(policy, path / WEIGHTS)
+    check_encoders(policy, metadata, path)
     policy.eval()
     return LoadedCheckpoint(policy=policy, config=config, metadata=metadata, content_hash=content_hash(path), path=path)
 

@@ -14,6 +14,8 @@ from model.config import PolicyConfig, from_json, preset
 from model.errors import ConfigError
 
 DEFAULT_HOURS = 2.0
+RANDOM = "random"
+"""In place of an encoder's weights: there are none, and that is meant."""
 FROZEN_SEGMENT = 8
 """Windows a segment with a frozen image encoder: 17 frames to encode instead of 80 at the paper's sizes."""
 _NEVER_STORED = frozenset({"data", "out", "resume", "steps", "hours"})
@@ -31,7 +33,11 @@ class TrainOptions:
     Attributes:
         data: Folders that hold packed episodes, searched through.
         out: Folder of the run. Must be new or empty, unless --resume.
-        preset: Name of a preset (tiny, compact), or a JSON file with a whole policy configuration.
+        preset: Name of a preset (tiny, compact, foresight, foresight_2d, gr_mg), with overrides if you like
+            (foresight+no_flow), or a JSON file with a whole policy configuration.
+        image_weights: Frozen image encoder of the big presets: a folder or a downloaded hub model (the paper's is
+            facebook/vit-mae-base); `random` for a trial run.
+        text_weights: Frozen text encoder of the big presets, alike (the paper's is openai/clip-vit-base-patch32).
         resume: Go on with the run in --out. Options left at their default are taken from it.
         steps: End after this many optimizer updates.
         hours: End after this much training time; the learning rate reaches its floor just then. 2 if neither is given.
@@ -63,6 +69,8 @@ class TrainOptions:
     data: tuple[Path, ...]
     out: Path
     preset: str = "compact"
+    image_weights: str | None = None
+    text_weights: str | None = None
     resume: bool = False
     steps: int | None = None
     hours: float | None = None
@@ -110,9 +118,29 @@ class TrainOptions:
         return math.gcd(FROZEN_SEGMENT, self.batch_size) if config.image.kind == "vit" else 1
 
     def policy_config(self) -> PolicyConfig:
-        """The preset by name, or the configuration in the file that `preset` names."""
-        if not self.preset.endswith(".json"):
-            return preset(self.preset)
+        """The preset by name, or the configuration in the file that `preset` names, with its frozen encoders.
+
+        Raises:
+            ConfigError: No such preset or file, or a frozen encoder without weights that was not meant to be random.
+        """
+        config = self._stored_config() if self.preset.endswith(".json") else preset(self.preset)
+        for part, given in (("image", self.image_weights), ("text", self.text_weights)):
+            encoder = getattr(config, part)
+            if encoder.kind not in ("vit", "clip"):
+                if given is not None:
+                    raise ConfigError(f"--{part}-weights: the {part} encoder of '{config.name}' learns with the policy")
+                continue
+            weights = given or encoder.weights
+            if weights is None:
+                raise ConfigError(
+                    f"--preset {self.preset}: needs a pretrained {part} encoder; add --{part}-weights FOLDER (or "
+                    f"`random` for a trial run whose results mean nothing)"
+                )
+            changed = dataclasses.replace(encoder, weights=None if weights == RANDOM else weights)
+            config = dataclasses.replace(config, **{part: changed})
+        return config
+
+    def _stored_config(self) -> PolicyConfig:
         path = Path(self.preset)
         if not path.is_file():
             raise ConfigError(f"--preset {path}: no such file")
@@ -124,8 +152,18 @@ class TrainOptions:
 
     def facts(self) -> dict[str, Any]:
         """As `to_json`, with names for paths: a checkpoint travels and says nothing about its machine's folders."""
-        named = dataclasses.replace(self, preset=Path(self.preset).name)
+        named = dataclasses.replace(
+            self,
+            preset=Path(self.preset).name,
+            image_weights=_name(self.image_weights),
+            text_weights=_name(self.text_weights),
+        )
         return json.loads(json.dumps(dataclasses.asdict(named), default=lambda path: Path(path).name))
+
+
+def _name(weights: str | None) -> str | None:
+    """What to call an encoder where folders are nobody's business."""
+    return Path(weights).name if weights and Path(weights).is_dir() else weights
 
 
 def resumed_options(options: TrainOptions, stored: Mapping[str, Any]) -> TrainOptions:

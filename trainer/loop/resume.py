@@ -26,7 +26,7 @@ from model.policy import Policy
 from model.weights import load_weights, save_weights
 from trainer.files import replace_file, sweep_temporaries
 
-from .checkpoint import WEIGHTS, check_manifest, publish_checkpoint
+from .checkpoint import WEIGHTS, check_encoders, check_manifest, publish_checkpoint
 from .ema import Ema
 from .optim import optimizer_state, restore_optimizer
 
@@ -151,6 +151,7 @@ def restore_run(folder: Path, *, policy: Policy, ema: Ema, optimizer: AdamW, met
     for name in (RAW, OPTIMIZER):
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder / name}: missing; a checkpoint without training state cannot be resumed")
+    check_encoders(policy, metadata, folder)
     load_weights(policy, folder / WEIGHTS)
     run: Any = metadata.get("run")
     try:

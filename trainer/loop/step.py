@@ -19,7 +19,7 @@ from .ema import Ema
 Precision = Literal["fp32", "bf16"]
 CLIP_NORM = 1.0
 FORESIGHT = frozenset({"depth", "future", "flow"})
-ALL_DECODERS = FORESIGHT | {"action"}
+ALL_DECODERS = FORESIGHT | {"action", "progress"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ from trainer.episodes.episode import Episode
 from trainer.files import read_json
 
 from .batches import labelled_batches
-from .checkpoint import CHECKPOINT, METADATA, save_inference_checkpoint
+from .checkpoint import CHECKPOINT, METADATA, encoder_facts, save_inference_checkpoint
 from .ema import Ema
 from .log import RunLog
 from .optim import build_optimizer
@@ -131,6 +131,7 @@ def _prepare(
     metadata = {
         "preset": config.name,
         "parameters": parameters,
+        "encoders": encoder_facts(policy),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU",
         "precision": precision,
         "torch": torch.__version__,
