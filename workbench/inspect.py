@@ -1,7 +1,7 @@
 """`python -m workbench inspect EPISODE`: predict a whole episode and write numbers, a recording and a report.
 
 The output folder appears complete or not at all: predictions.safetensors and .json, metrics.json, numbers.csv,
-episode.rrd, report.html, and a manifest with their hashes.
+episode.rrd, report.html, a manifest with their hashes, and the 3D view as PLY and the panels as a film if asked for.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Options:
         out: Folder to write; it must not exist.
         stride: Predict every n-th of the steps that have an image.
         overwrite: Replace an earlier inspection in `out`.
+        ply: Also write the 3D cloud and the tracks of every predicted step, as PLY.
+        film: Also write the panels of every camera as a film, as MP4.
     """
 
     episode: Annotated[str, tyro.conf.Positional]
@@ -49,6 +51,8 @@ class Options:
     checkpoint: Path = BUNDLED
     stride: int = 1
     overwrite: bool = False
+    ply: bool = False
+    film: bool = False
 
 
 def main(argv: list[str]) -> int:
@@ -78,6 +82,7 @@ def inspect_episode(options: Options) -> None:
     try:
         with new_folder(fresh, FORMAT, ConfigError) as folder:
             _fill(folder, episode, predictor, foresights)
+            _fill_extras(folder, options, episode, predictor, foresights)
         _put_in_place(fresh, options.out)
     except OSError as error:
         raise ConfigError(f"--out {options.out}: cannot be written ({error.strerror or error})") from error
@@ -101,6 +106,26 @@ def _fill(folder: Path, episode: Episode, predictor: Predictor, foresights: Sequ
     (folder / "numbers.csv").write_text(numbers_csv(foresights), encoding="utf-8")
     (folder / "report.html").write_text(report_html(episode, foresights, rows, scales, facts), encoding="utf-8")
     write_rrd(folder / "episode.rrd", episode, foresights)
+
+
+def _fill_extras(
+    folder: Path, options: Options, episode: Episode, predictor: Predictor, foresights: Sequence[Foresight]
+) -> None:
+    """Writes what was asked for by name: it takes a while, or space."""
+    if options.ply:
+        from .export.ply import cloud_ply, tracks_ply
+
+        for foresight in foresights:
+            (folder / f"cloud-{foresight.step:05d}.ply").write_bytes(cloud_ply(foresight))
+            (folder / f"tracks-{foresight.step:05d}.ply").write_bytes(tracks_ply(episode, foresight))
+    if options.film:
+        from .charts.panels import clip_scales
+        from .export.video import panels_mp4
+
+        scales = clip_scales(episode, fallback=predictor.depth_limits())
+        for view in episode.info.views:
+            film = panels_mp4(foresights, view, scales, hz=episode.info.control_hz)
+            (folder / f"panels-{view}.mp4").write_bytes(film)
 
 
 def _check_out(options: Options) -> None:

@@ -50,6 +50,16 @@ def test_writes_all_files_and_a_manifest(inputs: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_writes_the_3d_view_and_the_film_when_asked(inputs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    flags = ("--checkpoint", inputs / "final", "--out", out, "--stride", 5, "--ply", "--film")
+    assert inspect(inputs / "full", *flags) == 0
+    written = set(verify_folder(out, CHECKPOINT)["files"]) - FILES
+    steps = [step["step"] for step in json.loads((out / "metrics.json").read_text())["steps"]]
+    clouds = {f"{kind}-{step:05d}.ply" for kind in ("cloud", "tracks") for step in steps}
+    assert written == clouds | {"panels-static.mp4", "panels-wrist.mp4"}
+
+
 def damage(folder: Path, name: str) -> None:
     path = folder / name
     path.write_bytes(path.read_bytes()[:-7])

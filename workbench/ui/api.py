@@ -14,6 +14,7 @@ from trainer.episodes.episode import View
 
 from .answer import answer
 from .desk import Desk
+from .exports import add_export_routes
 from .payload import Json, frame_payload, recorded_payload
 from .views import SKILL, attention_payload, opening_payload, pick_payload, timeline_payload
 
@@ -26,6 +27,7 @@ def make_api(desk: Desk) -> APIRouter:
     _add_frame_routes(api, desk)
     _add_clip_routes(api, desk)
     _add_scene_routes(api, desk)
+    add_export_routes(api, desk)
     return api
 
 

@@ -10,6 +10,9 @@ from .train_tab import add_train_tab
 from .training import TrainingDesk
 from .widget import widget
 
+_SESSIONS = 100
+"""Visitors whose Train tab is remembered; Gradio's 10,000 would keep their state for as long as the app runs."""
+
 
 def make_page(*, viewer_version: str, training: TrainingDesk) -> gr.Blocks:
     """Builds the Blocks; what changes with the time of an episode is drawn by the scripts, not by Gradio events.
@@ -19,6 +22,7 @@ def make_page(*, viewer_version: str, training: TrainingDesk) -> gr.Blocks:
     with no_interim_app():
         page = gr.Blocks(title=text.TITLE, fill_width=True, analytics_enabled=False)
         page.queue(max_size=32, default_concurrency_limit=4)
+    page.state_session_capacity = _SESSIONS
     with page:
         widget("topbar", viewer_version)
         with gr.Tabs(elem_id="tabs") as tabs:

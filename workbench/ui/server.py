@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, PlainTextResponse, Response
+from fastapi.staticfiles import StaticFiles
 
 from model.errors import ConfigError
 
@@ -109,7 +110,19 @@ def make_server(desk: Desk, viewer: Viewer) -> FastAPI:
             return PlainTextResponse("no such file", status_code=404)
         return FileResponse(_STATIC / name, media_type=_TYPES[Path(name).suffix], headers=_FOREVER)
 
+    # Gradio's own route compresses each of its 90 scripts anew, through three layers of middleware: half a second.
+    app.mount("/assets", _HashedFiles(directory=_package("gradio") / "templates" / "frontend" / "assets"))
     return app
+
+
+class _HashedFiles(StaticFiles):
+    """Files whose names hold a hash of their content, so a browser never has to ask for them twice."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """As the base class answers, with leave to keep the file."""
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(_FOREVER)
+        return response
 
 
 @cache
@@ -145,8 +158,12 @@ def fragment(name: str) -> str:
 
 
 def _plotly() -> Path:
-    """Plotly's script, from the installed wheel; the package itself is not imported."""
-    spec = importlib.util.find_spec("plotly")
+    return _package("plotly") / "package_data" / "plotly.min.js"
+
+
+def _package(name: str) -> Path:
+    """The folder of an installed package, which is not imported."""
+    spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None:
-        raise ConfigError("the timelines need plotly: run make setup")
-    return Path(spec.origin).parent / "package_data" / "plotly.min.js"
+        raise ConfigError(f"the page needs {name}: run make setup")
+    return Path(spec.origin).parent

@@ -2,6 +2,7 @@
 import { state, on } from "./store.js";
 import { link, open, openCheckpoint } from "./visit.js";
 import { fill, make } from "./dom.js";
+import { mountExport } from "./export.js";
 import text from "./text.js";
 
 export function mountTopbar(root) {
@@ -24,6 +25,7 @@ export function mountTopbar(root) {
     line.hidden = !messages.length;
   });
   mountPicker(root);
+  mountExport(root);
   mountShare(root.querySelector(".fw-share"));
 }
 
