@@ -9,6 +9,7 @@ import numpy as np
 
 from trainer.episodes.episode import ActionSpace, Episode, EpisodeInfo, View
 from trainer.episodes.recording import Recording, ViewRecording
+from workbench.attention import AttentionMaps
 from workbench.foresight import AttentionForesight, FlowForesight, Foresight, ViewForesight
 
 # --- an analytically exact scene: a textured table and a textured box that a hand pushes and lifts ---
@@ -231,6 +232,9 @@ def make_foresight(
             uniform=0.1,
             to_group=rng.dirichlet(np.ones(3), (2, 4)),
             groups=("FLOW", "STATE", "earlier frames"),
+            group_uniform=np.array([0.1, 0.05, 0.85]),
+            entropy=rng.uniform(size=(2, 4)),
+            maps=make_attention_maps(points=points, step=step, views=info.views, seed=step),
             flow_points=weight,
             through_flow=spread,
             through_resampler=dict.fromkeys(info.views, 0.5 * spread),
@@ -260,3 +264,38 @@ def make_checkpoint(folder: Path, *, preset_name: str = "tiny", seed: int = 0) -
     metadata = {"weights": "EMA", "data": {"action_mean": [0.0] * 6 + [0.5]}}
     save_inference_checkpoint(folder, make_policy(config, seed), config, metadata)
     return folder
+
+
+def make_attention_maps(
+    *,
+    points: int | None = 30,
+    step: int = 10,
+    views: tuple[View, ...] = ("static", "wrist"),
+    layers: int = 2,
+    heads: int = 4,
+    seed: int = 0,
+) -> AttentionMaps:
+    """Random maps of a window of two frames: LANG STATE S_PATCH(3) S_CLS W_PATCH(3) W_CLS FLOW(2) ACT a frame.
+
+    As the mask has it, FLOW and ACT are seen in the newest frame only; 16 patches an image, a fifth of a latent's
+    attention goes to other latents. `points=None` leaves the flow decoder out.
+    """
+    rng = np.random.default_rng(seed)
+    counts = {"LANG": 1, "STATE": 1, "S_PATCH": 3, "S_CLS": 1, "W_PATCH": 3, "W_CLS": 1, "FLOW": 2, "ACT": 1}
+    names = tuple(counts)
+    group = np.tile(np.repeat(np.arange(len(names)), list(counts.values())), 2)
+    age = np.repeat([1, 0], len(group) // 2)
+    queries = (names.index("FLOW"), names.index("ACT"))
+    seen = (age == 0) | ~np.isin(group, queries)
+    allowed = {"ACT": seen, "FLOW": seen & (group != queries[1])}
+    rows = {name: rng.uniform(size=(layers, heads, len(group))) * mask for name, mask in allowed.items()}
+    return AttentionMaps(
+        rows={name: row / row.sum(-1, keepdims=True) for name, row in rows.items()},
+        allowed=allowed,
+        names=names,
+        group=group,
+        age=age,
+        steps=np.array([step, step - 2]),
+        points=None if points is None else rng.dirichlet(np.ones(2), points),
+        patches={view: 0.8 * rng.dirichlet(np.ones(16), (2, 3)) for view in views},
+    )

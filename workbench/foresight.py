@@ -14,6 +14,8 @@ from jaxtyping import Bool, Float, Integer, UInt8
 
 from trainer.episodes.episode import View
 
+from .attention.maps import AttentionMaps
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViewForesight:
@@ -56,26 +58,43 @@ class FlowForesight:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionForesight:
-    """Attention of the action query at this time.
+    """Attention of the action query at this time. Without FLOW tokens, what is on them is 0 and so are their maps.
 
     Attributes:
+        maps: All that was captured, for roll-ups of other layers, heads, frames and queries.
         to_flow: Mass on the FLOW tokens of the same frame, by layer and head.
         uniform: The share those tokens would get if attention were uniform over all allowed keys.
         to_group: Mass by token group (names in `groups`), by layer and head; groups are of the current frame
             unless the name says "earlier".
         groups: Names that go with `to_group`.
+        group_uniform: The share of each group if attention were uniform over all allowed keys.
+        entropy: Of the action query by layer and head, over the log of the number of allowed keys: 0 one key, 1 even.
         flow_points: Weight per start point (sums to 1): action -> FLOW token -> flow-decoder cross attention.
         through_flow: The same, spread over the pixels of the flow view (sums to 1).
-        through_resampler: Action -> image latents -> resampler -> pixels, by view (sums to <= 1: mass not on images).
+        through_resampler: Action -> image latents -> resampler -> pixels of the current images, by view (sums to the
+            mass on those latents).
     """
 
+    maps: AttentionMaps
     to_flow: Float[np.ndarray, "m n"]
     uniform: float
     to_group: Float[np.ndarray, "m n g"]
     groups: tuple[str, ...]
+    group_uniform: Float[np.ndarray, " g"]
+    entropy: Float[np.ndarray, "m n"]
     flow_points: Float[np.ndarray, " p"]
     through_flow: Float[np.ndarray, "h w"]
     through_resampler: dict[View, Float[np.ndarray, "h w"]]
+
+    @property
+    def has_flow(self) -> bool:
+        """The action query may look at FLOW tokens at all."""
+        return self.uniform > 0
+
+    @property
+    def lift(self) -> Float[np.ndarray, "m n"]:
+        """`to_flow` in multiples of the uniform share; NaN without FLOW tokens."""
+        return self.to_flow / self.uniform if self.has_flow else np.full_like(self.to_flow, np.nan)
 
 
 @dataclass(frozen=True, kw_only=True)

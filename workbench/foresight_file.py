@@ -16,9 +16,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from .attention.maps import AttentionMaps
 from .foresight import AttentionForesight, FlowForesight, Foresight, ViewForesight
 
-FORMAT = "foresight-1"
+FORMAT = "foresight-2"
 _HEADER = "foresight"
 
 
@@ -60,7 +61,7 @@ def flatten(foresight: Foresight) -> tuple[dict[str, np.ndarray], dict[str, Any]
             value = getattr(part, field.name)
             if isinstance(value, np.ndarray):
                 arrays[f"{prefix}.{field.name}"] = value
-    arrays |= {f"through_resampler.{view}": weight for view, weight in attention.through_resampler.items()}
+    arrays |= _named("through_resampler", attention.through_resampler) | _flatten_maps(attention.maps)
     plain = {
         "step": foresight.step,
         "future_step": foresight.future_step,
@@ -68,6 +69,7 @@ def flatten(foresight: Foresight) -> tuple[dict[str, np.ndarray], dict[str, Any]
         "start_depth": foresight.flow.start_depth,
         "uniform": attention.uniform,
         "groups": list(attention.groups),
+        "token_groups": list(attention.maps.names),
         "metrics": foresight.metrics,
     }
     return {name: np.ascontiguousarray(value) for name, value in arrays.items() if value is not None}, plain
@@ -94,11 +96,8 @@ def unflatten(arrays: Mapping[str, np.ndarray], plain: Mapping[str, Any]) -> For
         AttentionForesight,
         uniform=float(plain["uniform"]),
         groups=tuple(plain["groups"]),
-        through_resampler={
-            name.removeprefix("through_resampler."): value
-            for name, value in arrays.items()
-            if name.startswith("through_resampler.")
-        },
+        through_resampler=_under("through_resampler", arrays),
+        maps=_unflatten_maps(arrays, plain),
     )
     flow = group("flow", FlowForesight, start_depth=plain["start_depth"])
     return Foresight(
@@ -110,4 +109,32 @@ def unflatten(arrays: Mapping[str, np.ndarray], plain: Mapping[str, Any]) -> For
         action=arrays["action"],
         action_true=arrays.get("action_true"),
         metrics={str(name): float(value) for name, value in plain["metrics"].items()},
+    )
+
+
+def _named(prefix: str, values: Mapping[Any, np.ndarray]) -> dict[str, np.ndarray | None]:
+    return {f"{prefix}.{name}": value for name, value in values.items()}
+
+
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[Any, Any]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): value for name, value in arrays.items() if name.startswith(start)}
+
+
+def _flatten_maps(maps: AttentionMaps) -> dict[str, np.ndarray | None]:
+    found = _named("maps.rows", maps.rows) | _named("maps.allowed", maps.allowed)
+    found |= _named("maps.patches", maps.patches)
+    return found | {f"maps.{name}": getattr(maps, name) for name in ("group", "age", "steps", "points")}
+
+
+def _unflatten_maps(arrays: Mapping[str, np.ndarray], plain: Mapping[str, Any]) -> AttentionMaps:
+    return AttentionMaps(
+        rows=_under("maps.rows", arrays),
+        allowed=_under("maps.allowed", arrays),
+        names=tuple(plain["token_groups"]),
+        group=arrays["maps.group"],
+        age=arrays["maps.age"],
+        steps=arrays["maps.steps"],
+        points=arrays.get("maps.points"),
+        patches=_under("maps.patches", arrays),
     )

@@ -15,7 +15,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from model.attention import Capture, visible_keys
 from model.batch import Observation, Prediction, Targets
 from model.config import Statistics
 from model.errors import CheckpointError, EpisodeError
@@ -27,8 +26,8 @@ from trainer.episodes.episode import Episode, View
 from trainer.metrics.action import in_units_of
 from trainer.metrics.window import Window, rgb_future, rgb_now, score_window, true_depth
 
-from .attention import EARLIER, group_mass, latents_on_pixels, points_on_pixels, share_out, uniform_share
-from .foresight import AttentionForesight, FlowForesight, Foresight, ViewForesight
+from .attention.captured import attention_foresight, attention_maps, shown_rows
+from .foresight import FlowForesight, Foresight, ViewForesight
 
 _NEEDED = ("depth", "future", "flow")
 
@@ -95,7 +94,7 @@ def run_policy(policy: Policy, batch: Sequence[Inputs]) -> list[Prediction]:
         for row, item in enumerate(batch):
             if not item.has_flow:
                 start[row, 0, :, 2] = _depth_at(seen[row, 0, view], start[row, 0])
-    prediction = policy(observation, frames=newest, flow_start=start, capture=Capture(rows="ACT"))
+    prediction = policy(observation, frames=newest, flow_start=start, capture=shown_rows(policy))
     return [_row(prediction, row) for row in range(len(batch))]
 
 
@@ -112,6 +111,8 @@ def assemble(
         prediction=prediction,
     )
     flow = _flow(policy, inputs, prediction)
+    captured = {name: value[0].numpy() for name, value in (prediction.attention or {}).items()}
+    maps = attention_maps(policy, inputs.observation, captured, inputs.step)
     mean = None if mean_action is None else np.asarray(mean_action, np.float64)
     action, action_true = _actions(window, config.stats)
     return Foresight(
@@ -119,7 +120,7 @@ def assemble(
         future_step=inputs.step + config.window.future_offset,
         views={view: _view(window, policy, view) for view in config.views if view in episode.info.views},
         flow=flow,
-        attention=_attention(policy, inputs, prediction, flow),
+        attention=attention_foresight(maps, flow.uvz[:, 0, :2], config.image_size),
         action=action,
         action_true=action_true,
         metrics=score_window(window, config, mean),
@@ -177,49 +178,6 @@ def _flow(policy: Policy, inputs: Inputs, prediction: Prediction) -> FlowForesig
     )
 
 
-def _attention(policy: Policy, inputs: Inputs, prediction: Prediction, flow: FlowForesight) -> AttentionForesight:
-    config, layout, newest = policy.config, policy.layout, inputs.newest
-    captured = {name: value[0].numpy() for name, value in (prediction.attention or {}).items()}
-    trunk = _by_layer(captured, "trunk")
-    rows = np.stack([layer[newest].mean(axis=1) for layer in trunk])  # layer, head, key; mean over the ACT queries
-    observation = inputs.observation
-    keys = visible_keys(layout, config.views, observation.frame_mask, observation.view_mask)[0]
-    allowed = (policy.mask[layout.indices("ACT", [newest])[0]] & keys).numpy()
-    groups = {group.name: layout.indices(group.name, [newest]).numpy() for group in layout.groups}
-    groups = {name: where for name, where in groups.items() if allowed[where].any()}
-    groups[EARLIER] = np.flatnonzero((layout.frames < newest).numpy() & allowed)
-    mean = rows.mean(axis=(0, 1))
-    cross = np.mean([layer[0].mean(axis=0) for layer in _by_layer(captured, "flow")], axis=0)
-    cross = cross[:, : config.tokens.flow]
-    mass = mean[groups["FLOW"]]
-    size = (config.image_size, config.image_size)
-    return AttentionForesight(
-        to_flow=rows[:, :, groups["FLOW"]].sum(axis=-1),
-        uniform=uniform_share(allowed, groups["FLOW"]),
-        to_group=group_mass(rows, groups),
-        groups=tuple(groups),
-        flow_points=share_out(mass / mass.sum(), cross).astype(np.float32),
-        through_flow=points_on_pixels(mass / mass.sum(), cross, flow.uvz[:, 0, :2], size).astype(np.float32),
-        through_resampler=_through_resampler(policy, captured, mean, groups, newest),
-    )
-
-
-def _through_resampler(
-    policy: Policy, captured: dict[str, np.ndarray], mean: np.ndarray, groups: dict[str, np.ndarray], newest: int
-) -> dict[View, Float[np.ndarray, "h w"]]:
-    config, layout = policy.config, policy.layout
-    latents = config.resampler.latents
-    maps: dict[View, Float[np.ndarray, "h w"]] = {}
-    for index, view in enumerate(config.views):
-        name = next(group.name for group in layout.groups if group.view == view and group.count == latents)
-        if name in groups:
-            layers = [layer[newest, index].mean(axis=0) for layer in _by_layer(captured, "resampler")]
-            patches = np.mean(layers, axis=0)[:, :-latents]
-            size = (config.image_size, config.image_size)
-            maps[view] = latents_on_pixels(mean[groups[name]], patches, size).astype(np.float32)
-    return maps
-
-
 def _actions(window: Window, stats: Statistics) -> tuple[Float[np.ndarray, "k 7"], Float[np.ndarray, "k 7"] | None]:
     """The predicted chunk with the gripper as a probability, and the recorded one, both in the episode's units."""
     chunk = _required(window.prediction.action)[0, window.newest].clone()
@@ -246,10 +204,6 @@ def _tracks(first: Float[np.ndarray, "p 3"], delta: Float[np.ndarray, "p l 3"]) 
 
 def _truth(depth: Tensor, valid: Tensor, view: int) -> Float[np.ndarray, "h w"]:
     return true_depth(depth[0, 0, view], valid[0, 0, view]).astype(np.float32)
-
-
-def _by_layer(captured: dict[str, np.ndarray], prefix: str) -> list[np.ndarray]:
-    return [captured[f"{prefix}.{i}"] for i in range(len(captured)) if f"{prefix}.{i}" in captured]
 
 
 def _required(value: Tensor | None) -> Tensor:

@@ -85,6 +85,17 @@ class Predictor:
         """Whether the weights are in memory."""
         return self._loaded is not None
 
+    @property
+    def content_hash(self) -> str:
+        """Hash of the checkpoint's content, from its manifest: nothing is loaded.
+
+        Raises:
+            CheckpointError: The checkpoint has no readable manifest.
+        """
+        if self._hash is None:
+            self._hash = checkpoint_hash(self.checkpoint)
+        return self._hash
+
     def summary(self) -> CheckpointSummary:
         """What to write beside the checkpoint's name; loads it.
 
@@ -120,12 +131,14 @@ class Predictor:
         """
         with self._load_lock:
             if self._loaded is None:
+                from model.attention import check_captures
                 from trainer.loop.checkpoint import load_checkpoint
 
                 from .infer import check_policy
 
                 loaded = load_checkpoint(self.checkpoint)
                 check_policy(loaded.policy)
+                check_captures(loaded.policy)  # what the page shows is what the policy used, or an error
                 self._loaded, self._hash = loaded, loaded.content_hash
             return self._loaded
 
@@ -219,9 +232,7 @@ class Predictor:
         return foresights
 
     def _key(self, episode: Episode, step: int) -> Key:
-        if self._hash is None:
-            self._hash = checkpoint_hash(self.checkpoint)
-        return Key(checkpoint=self._hash, episode=episode.content_hash, step=int(step))
+        return Key(checkpoint=self.content_hash, episode=episode.content_hash, step=int(step))
 
 
 def _frames(step: int, window: Any) -> int:

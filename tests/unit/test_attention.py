@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.attention import Attention, Capture, attention_mask, attention_probabilities, visible_keys
+from model.attention import Attention, Capture, attention_mask, attention_probabilities, check_captures, visible_keys
 from model.config import preset
+from model.errors import CaptureError
 from model.policy import Policy
 from model.tokens import token_layout
 from tests.policy_factories import make_observation, make_policy
@@ -175,3 +176,56 @@ def test_full_flow_attention_is_captured_over_tokens_and_points() -> None:
     out = policy(observation, frames=torch.tensor([2]), flow_start=torch.rand(2, 1, 7, 3), capture=Capture())
     assert out.attention is not None
     assert out.attention["flow.0"].shape == (2, 1, 2, 7, 4 + 7)
+
+
+def test_capture_of_several_groups_and_chosen_heads_is_a_part_of_the_whole() -> None:
+    config = preset("tiny")
+    policy, observation = make_policy(config), make_observation(config)
+
+    def captured(capture: Capture) -> Tensor:
+        with torch.no_grad():
+            out = policy(
+                observation, frames=torch.tensor([2]), decoders=frozenset({"action"}), capture=capture
+            ).attention
+        assert out is not None
+        return out["trunk.1"]
+
+    both, flow = captured(Capture(rows=("ACT", "FLOW"))), captured(Capture(rows="FLOW"))
+    assert both.shape[3] == 5
+    assert torch.equal(both[..., 1:, :], flow)
+    assert torch.equal(captured(Capture(rows="FLOW", heads=(2, 0)))[:, :, 0], flow[:, :, 2])
+    assert torch.equal(captured(Capture(rows="FLOW", heads=(2, 0)))[:, :, 1], flow[:, :, 0])
+
+
+def test_checked_captures_pass_in_every_part_of_the_policy_and_change_nothing() -> None:
+    config = preset("tiny")
+    policy, observation = make_policy(config), make_observation(config)
+
+    def run() -> Tensor:
+        with torch.no_grad():
+            out = policy(observation, frames=torch.tensor([2]), flow_start=torch.ones(2, 1, 7, 3), capture=Capture())
+        assert out.action is not None
+        return out.action
+
+    plain = run()
+    check_captures(policy)
+    assert torch.equal(run(), plain)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_the_check_holds_in_every_precision(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    attention = Attention(32, 4).to(dtype).eval()
+    check_captures(attention)
+    attention(4 * torch.randn(2, 60, 32, dtype=dtype), rows=slice(None), heads=(1, 3))
+
+
+def test_a_capture_that_is_not_what_was_computed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mask that is lost on the way to the captured rows: the picture would be wrong, the action right."""
+    attention, x = Attention(32, 4), torch.randn(1, 10, 32)
+    mask = torch.ones(1, 1, 10, 10, dtype=torch.bool).tril()
+    monkeypatch.setattr("model.attention.attention_probabilities", lambda q, k, _: attention_probabilities(q, k, None))
+    attention(x, mask=mask, rows=slice(None))  # unchecked: nobody notices
+    check_captures(attention)
+    with pytest.raises(CaptureError, match="differs from the fused result"):
+        attention(x, mask=mask, rows=slice(None))

@@ -11,14 +11,22 @@ import sys
 import numpy as np
 import pytest
 
+from model.errors import ConfigError
 from tests.factories import make_foresight, make_recording
 from trainer.episodes.memory import MemoryEpisode
 from trainer.metrics.flow import unproject
+from workbench.charts.attention_time import (
+    ENTROPY,
+    attention_rows,
+    attention_share_timeline,
+    attention_timeline,
+    drawn_names,
+)
 from workbench.charts.colours import DEPTH_MAP, NO_VALUE, ColourScale, lookup_table, symmetric
 from workbench.charts.labels import HEADLINES, label_of, unit_of
-from workbench.charts.panels import attention_overlay, clip_scales, future_panels, now_panels
-from workbench.charts.tables import attention_rows, number_rows, point_rows, series_rows
-from workbench.charts.timeline import attention_timeline, error_timeline
+from workbench.charts.panels import attention_overlay, attribution_overlay, clip_scales, future_panels, now_panels
+from workbench.charts.tables import number_rows, point_rows, series_rows
+from workbench.charts.timeline import error_timeline
 from workbench.charts.tracks import tracks_panel
 from workbench.foresight import Foresight
 
@@ -110,9 +118,20 @@ def test_overlay_is_brightest_where_attention_is(foresights: list[Foresight]) ->
     rgb = np.full((8, 8, 3), 100, np.uint8)
     weight = np.zeros((8, 8))
     weight[2, 5] = 1.0
-    image = attention_overlay(rgb, weight, 1.0).image
+    image = attention_overlay(rgb, weight).image
     assert image is not None
     assert np.unravel_index(image.sum(axis=-1).argmax(), (8, 8)) == (2, 5)
+
+
+def test_signed_overlay_is_red_where_it_raises_and_blue_where_it_lowers() -> None:
+    weight = np.zeros((8, 8))
+    weight[1, 1], weight[6, 6] = 2.0, -2.0
+    panel = attribution_overlay(np.full((8, 8, 3), 100, np.uint8), weight, limit=2.0, unit="mm per patch")
+    assert panel.image is not None
+    red, _, blue = np.moveaxis(panel.image.astype(int), -1, 0)
+    assert red[1, 1] > blue[1, 1] + 50
+    assert blue[6, 6] > red[6, 6] + 50
+    assert abs(red[4, 4] - blue[4, 4]) < 10
 
 
 def test_tracks_are_drawn_where_points_move(foresights: list[Foresight]) -> None:
@@ -180,9 +199,24 @@ def test_attention_heat_map_and_its_twin(foresights: list[Foresight]) -> None:
     assert len(rows) == 3 * 2 * 4
     first = rows[0]
     assert figure["data"][0]["z"][0][0] == pytest.approx(first["lift"])
-    assert first["lift"] == pytest.approx(first["action to flow"] / 0.1)
+    assert first["lift"] == pytest.approx(first["share on FLOW"] / 0.1)
+    assert (first["step"], first["layer"], first["head"]) == (0.0, 1.0, 1.0)
     assert len(figure["data"][0]["y"]) == 8
     json.dumps(figure, allow_nan=False)
+
+
+def test_attention_over_time_can_be_drawn_for_every_group_and_as_entropy(foresights: list[Foresight]) -> None:
+    assert drawn_names(foresights) == ["FLOW", "STATE", "earlier frames", ENTROPY]
+    state = attention_share_timeline(foresights, length=20, name="STATE")["data"]
+    mass = foresights[2].attention.to_group[0, :, 1].mean()  # step 0, layer 1
+    assert state[0]["y"][0] == pytest.approx(100 * mass)
+    assert state[-1]["y"] == pytest.approx([5.0] * 3)
+    spread = attention_timeline(foresights, length=20, name=ENTROPY)["data"][0]
+    assert spread["z"][0][0] == pytest.approx(foresights[2].attention.entropy[0, 0])
+    assert (spread["zmin"], spread["zmax"]) == (0, 1)
+    assert all(math.isnan(row["lift"]) for row in attention_rows(foresights, ENTROPY))
+    with pytest.raises(ConfigError, match="no token group 'WINGS'"):
+        attention_rows(foresights, "WINGS")
 
 
 def test_series_rows_twin(foresights: list[Foresight]) -> None:

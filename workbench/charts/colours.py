@@ -71,8 +71,13 @@ class ColourScale:
         stops = ", ".join("#{:02x}{:02x}{:02x}".format(*colour) for colour in table)
         return f"linear-gradient(to right, {stops})"
 
-    def bar_html(self) -> str:
-        """A colour bar that needs no script and no image; styled by the classes in it and readable without any CSS."""
+    def bar_html(self, *, gaps: bool = True) -> str:
+        """A colour bar that needs no script and no image; styled by the classes in it and readable without any CSS.
+
+        Args:
+            gaps: Says that grey means no value; not for what is drawn over a grey image.
+        """
+        note = ", grey = no value" if gaps else ""
         ticks = "".join(
             f'<span style="position:absolute;left:{100 * at:.0f}%;transform:translateX(-{100 * at:.0f}%)">{text}</span>'
             for at, text in self.ticks()
@@ -80,11 +85,15 @@ class ColourScale:
         return (
             f'<div class="colour-bar" role="img" aria-label="{escape(self.label)}, {self.ticks()[0][1]} to '
             f'{self.ticks()[-1][1]} {escape(self.unit)}">'
-            f'<div style="font-size:11px;opacity:.8">{escape(self.label)} [{escape(self.unit)}], grey = no value</div>'
+            f'<div style="font-size:11px;opacity:.8">{escape(self.label)} [{escape(self.unit)}]{note}</div>'
             f'<div style="height:10px;border-radius:2px;background:{self.css_gradient()}"></div>'
             f'<div style="position:relative;height:15px;font-size:11px;font-variant-numeric:tabular-nums">{ticks}</div>'
             "</div>"
         )
+
+
+ATTENTION_SCALE = ColourScale(low=0.0, high=4.0, unit="times even", label="attention", map_name=ATTENTION_MAP)
+"""Of flow points: 1 is what every point would get if attention were spread evenly over them."""
 
 
 def symmetric(limit: float, *, unit: str, label: str) -> ColourScale:

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from trainer.episodes.episode import Episode, View
 
 from ..foresight import Foresight
-from .colours import ATTENTION_MAP, ColourScale, lookup_table, symmetric
+from .colours import ATTENTION_MAP, ColourScale, symmetric
 
 _SAMPLED_FRAMES = 8
 _STATED_RANGE = (0.0, 2.0)
@@ -29,6 +29,8 @@ _FUTURE_TITLES = {
     "copy_last_depth": "depth copy-last",
     "future_depth_error": "depth error",
 }
+PEAK_LIFT = 8.0
+"""An overlay pixel gets the full colour at this many times the even share of its image."""
 _ERROR_SHARE = 0.1
 """The error scale ends at this share of the clip's median depth, rounded to whole centimetres."""
 
@@ -142,24 +144,48 @@ def future_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[
     ]
 
 
-def attention_overlay(rgb: UInt8[np.ndarray, "h w 3"], weight: Float[np.ndarray, "h w"], peak: float) -> Panel:
+def attention_overlay(
+    rgb: UInt8[np.ndarray, "h w 3"], weight: Float[np.ndarray, "h w"], *, peak: float = PEAK_LIFT
+) -> Panel:
     """Attention over a darkened image: the more weight, the more of the map's colour and the less of the image.
 
     Args:
         rgb: The image, drawn grey.
-        weight: Share of attention on each pixel.
-        peak: Share that gets the full colour; fix it over the clip so that times can be compared.
+        weight: Of each pixel, not negative.
+        peak: The full colour goes to this many times the image's even share: fixed, so that times can be compared.
     """
-    strength = np.clip(weight / max(peak, 1e-12), 0.0, 1.0)[..., None]
-    grey = rgb.astype(np.float32).mean(axis=-1, keepdims=True)
-    colour = lookup_table(ATTENTION_MAP)[np.round(255 * strength[..., 0]).astype(np.intp)]
-    alpha = 0.1 + 0.75 * strength
-    image = np.round((1 - alpha) * grey + alpha * colour).astype(np.uint8)
-    high = 1e6 * peak
-    scale = ColourScale(
-        low=0.0, high=high, unit="ppm of the attention per pixel", label="weight", map_name=ATTENTION_MAP
+    lift = weight / max(float(weight.mean()), 1e-12)
+    scale = ColourScale(low=0.0, high=peak, unit="times even", label="weight", map_name=ATTENTION_MAP)
+    return Panel(key="attention", title="attention", image=_blend(rgb, scale.paint(lift), lift / peak), scale=scale)
+
+
+def attribution_overlay(
+    rgb: UInt8[np.ndarray, "h w 3"], weight: Float[np.ndarray, "h w"], *, limit: float, unit: str
+) -> Panel:
+    """Signed weight over a darkened image: red raises what is explained, blue lowers it.
+
+    Args:
+        rgb: The image, drawn grey.
+        weight: Of each pixel, in `unit`.
+        limit: Absolute value of the full colours.
+        unit: For the bar.
+    """
+    scale = symmetric(limit, unit=unit, label="red raises, blue lowers")
+    return Panel(
+        key="attribution",
+        title="attribution",
+        image=_blend(rgb, scale.paint(weight), np.abs(weight) / limit),
+        scale=scale,
     )
-    return Panel(key="attention", title="attention", image=image, scale=scale)
+
+
+def _blend(
+    rgb: UInt8[np.ndarray, "h w 3"], colour: UInt8[np.ndarray, "h w 3"], strength: Float[np.ndarray, "h w"]
+) -> UInt8[np.ndarray, "h w 3"]:
+    """A colour over a grey image, nearly opaque where `strength` is 1 and faint where it is 0."""
+    grey = rgb.astype(np.float32).mean(axis=-1, keepdims=True)
+    alpha = 0.1 + 0.75 * np.clip(strength, 0.0, 1.0)[..., None]
+    return np.round((1 - alpha) * grey + alpha * colour).astype(np.uint8)
 
 
 def _absent(keys: tuple[str, ...], titles: tuple[str, ...], note: str) -> list[Panel]:

@@ -119,19 +119,3 @@ def series_rows(foresights: Sequence[Foresight], names: Sequence[str]) -> list[d
                 row[key] = foresight.metrics.get(key, math.nan)
         rows.append(row)
     return rows
-
-
-def attention_rows(foresights: Sequence[Foresight]) -> list[dict[str, float]]:
-    """Twin of the attention heat map: one row for each step, layer and head, with the uniform share and the lift."""
-    return [
-        {
-            "step": float(foresight.step),
-            "layer": float(layer),
-            "head": float(head),
-            "action to flow": float(mass),
-            "uniform share": foresight.attention.uniform,
-            "lift": float(mass) / max(foresight.attention.uniform, 1e-12),
-        }
-        for foresight in sorted(foresights, key=lambda item: item.step)
-        for (layer, head), mass in np.ndenumerate(foresight.attention.to_flow)
-    ]

@@ -43,7 +43,7 @@ def error_timeline(
     ordered = sorted(foresights, key=lambda item: item.step)
     chosen = [name for name in (names or HEADLINES) if any(name in item.metrics for item in ordered)]
     traces = _skill_traces(ordered, chosen) if quantity == "skill" else _value_traces(ordered, chosen)
-    layout = _layout(length, cursor)
+    layout = figure_layout(length, cursor)
     if quantity == "skill":
         zero = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": "y", "y0": 0, "y1": 0}
         layout["shapes"].append(zero | {"line": {"dash": "dot", "width": 1, "color": "#8c959f"}})
@@ -53,59 +53,8 @@ def error_timeline(
     return {"data": traces, "layout": layout}
 
 
-def attention_timeline(foresights: Sequence[Foresight], *, length: int, cursor: int | None = None) -> Figure:
-    """Action -> flow attention over time, one row for each layer and head, as lift over the uniform share.
-
-    1 means: as much as if attention were spread evenly over everything the action may see. The colour range is fixed.
-    """
-    ordered = sorted(foresights, key=lambda item: item.step)
-    layers, heads = ordered[0].attention.to_flow.shape if ordered else (0, 0)
-    cells = [(layer, head) for layer in range(layers) for head in range(heads)]
-    lifts = [[float(f.attention.to_flow[cell]) / max(f.attention.uniform, 1e-12) for f in ordered] for cell in cells]
-    trace = {
-        "type": "heatmap",
-        "x": [item.step for item in ordered],
-        "y": [f"layer {layer + 1} head {head + 1}" for layer, head in cells],
-        "z": lifts,
-        "zmin": 0,
-        "zmid": 1,
-        "zmax": 4,
-        "colorscale": [[0.0, "#2166ac"], [0.25, "#f7f7f7"], [1.0, "#b2182b"]],
-        "colorbar": {"title": {"text": "times the<br>uniform share"}, "tickvals": [0, 1, 2, 3, 4], "thickness": 12},
-        "hovertemplate": "t %{x}<br>%{y}<br>%{z:.2f} times uniform<extra></extra>",
-    }
-    layout = _layout(length, cursor)
-    layout["yaxis"] = {"type": "category", "autorange": "reversed"}
-    return {"data": [trace], "layout": layout}
-
-
-def attention_share_timeline(foresights: Sequence[Foresight], *, length: int, cursor: int | None = None) -> Figure:
-    """Action -> flow attention over time as a share of all attention: mean over heads, one line a layer.
-
-    Dotted: the share the same tokens would get if attention were spread evenly.
-    """
-    ordered = sorted(foresights, key=lambda item: item.step)
-    steps = [item.step for item in ordered]
-    layers = len(ordered[0].attention.to_flow) if ordered else 0
-    traces = [
-        _line(
-            steps,
-            [100 * float(item.attention.to_flow[layer].mean()) for item in ordered],
-            f"layer {layer + 1}",
-            SERIES_COLOURS[layer % len(SERIES_COLOURS)],
-        )
-        for layer in range(layers)
-    ]
-    if ordered:
-        uniform = _line(steps, [100 * item.attention.uniform for item in ordered], "uniform share", "#8c959f")
-        uniform["line"] |= {"dash": "dot"}
-        traces.append(uniform)
-    layout = _layout(length, cursor)
-    layout["yaxis"] = {"title": {"text": "% of attention"}, "rangemode": "tozero"}
-    return {"data": traces, "layout": layout}
-
-
-def _layout(length: int, cursor: int | None) -> dict[str, Any]:
+def figure_layout(length: int, cursor: int | None) -> dict[str, Any]:
+    """The layout every timeline shares: a fixed x range, the cursor as shape 0, the page's own colours."""
     at = 0 if cursor is None else cursor
     line = {"type": "line", "xref": "x", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1}
     return {
@@ -126,7 +75,7 @@ def _value_traces(ordered: Sequence[Foresight], names: Sequence[str]) -> list[di
         axis = "y" if i == 0 else f"y{i + 1}"
         for suffix, dash, width in (("", "solid", 2), (BASELINE, "dot", 1.5)):
             values = [_number(item.metrics.get(name + suffix, math.nan)) for item in ordered]
-            trace = _line(steps, values, label_of(name) if not suffix else "baseline", SERIES_COLOURS[i % 5])
+            trace = line(steps, values, label_of(name) if not suffix else "baseline", SERIES_COLOURS[i % 5])
             trace["line"] |= {"dash": dash, "width": width}
             traces.append(trace | {"yaxis": axis, "showlegend": False})
     return traces
@@ -137,11 +86,12 @@ def _skill_traces(ordered: Sequence[Foresight], names: Sequence[str]) -> list[di
     for i, name in enumerate(names):
         pairs = [(item.metrics.get(name, math.nan), item.metrics.get(name + BASELINE, math.nan)) for item in ordered]
         values = [_number(skill(name, value, baseline)) for value, baseline in pairs]
-        traces.append(_line([item.step for item in ordered], values, label_of(name), SERIES_COLOURS[i % 5]))
+        traces.append(line([item.step for item in ordered], values, label_of(name), SERIES_COLOURS[i % 5]))
     return traces
 
 
-def _line(steps: list[int], values: list[float | None], label: str, colour: str) -> dict[str, Any]:
+def line(steps: list[int], values: list[float | None], label: str, colour: str) -> dict[str, Any]:
+    """One solid line over steps; None is a gap."""
     return {
         "type": "scatter",
         "mode": "lines",

@@ -49,14 +49,14 @@ def timeline_svg(foresights: Sequence[Foresight], names: Sequence[str], length: 
 
 def attention_svg(foresights: Sequence[Foresight], length: int) -> str:
     """Action -> flow attention over time, a row for each layer and head, in multiples of the uniform share."""
-    if not foresights:
+    if not foresights or not foresights[0].attention.has_flow:
         return ""
     layers, heads = foresights[0].attention.to_flow.shape
 
     def draw(figure: Figure) -> None:
         from matplotlib.colors import TwoSlopeNorm
 
-        lift = np.stack([f.attention.to_flow.ravel() / max(f.attention.uniform, 1e-12) for f in foresights], axis=1)
+        lift = np.stack([f.attention.lift.ravel() for f in foresights], axis=1)
         steps = [foresight.step for foresight in foresights]
         edges = [*steps, 2 * steps[-1] - steps[-2] if len(steps) > 1 else steps[-1] + 1]
         axis = figure.subplots()

@@ -94,7 +94,12 @@ def provenance(episode: Episode, checkpoint: CheckpointSummary) -> dict[str, Any
 def metrics_json(facts: dict[str, Any], rows: Sequence[SummaryRow], foresights: Sequence[Foresight]) -> str:
     """Provenance, the summary and the numbers of every step; a figure without a value at a step is null."""
     steps = [
-        {"step": f.step, "metrics": {name: _finite(value) for name, value in f.metrics.items()}} for f in foresights
+        {
+            "step": f.step,
+            "metrics": {name: _finite(value) for name, value in f.metrics.items()},
+            "attention": _attention(f),
+        }
+        for f in foresights
     ]
     return json.dumps({**facts, "summary": [asdict(row) for row in rows], "steps": steps}, indent=1, allow_nan=False)
 
@@ -109,6 +114,20 @@ def numbers_csv(foresights: Sequence[Foresight]) -> str:
     for row in table:
         writer.writerow([int(row["step"]), *(_cell(value) for key, value in row.items() if key != "step")])
     return buffer.getvalue()
+
+
+def _attention(foresight: Foresight) -> dict[str, Any]:
+    """Where the action query looks, mean over layers and heads: share and lift of each token group, and entropy."""
+    attention = foresight.attention
+    mass = attention.to_group.mean(axis=(0, 1))
+    shares = zip(attention.groups, mass, attention.group_uniform, strict=True)
+    return {
+        "entropy": float(attention.entropy.mean()),
+        "groups": {
+            name: {"share": float(share), "even": float(even), "lift": _finite(float(share / even)) if even else None}
+            for name, share, even in shares
+        },
+    }
 
 
 def _cell(value: float) -> str:

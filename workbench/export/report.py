@@ -17,7 +17,7 @@ from trainer.metrics.catalog import BASELINE, skill
 
 from ..attention import FLOW_PATH, RESAMPLER_PATH
 from ..charts.labels import HEADLINES, label_of
-from ..charts.panels import ClipScales, Panel, attention_overlay, future_panels, now_panels
+from ..charts.panels import PEAK_LIFT, ClipScales, Panel, attention_overlay, future_panels, now_panels
 from ..charts.tables import point_rows
 from ..charts.tracks import tracks_panel
 from ..foresight import Foresight
@@ -26,8 +26,6 @@ from .numbers import SummaryRow
 
 MOMENTS = 6
 WORST_POINTS = 5
-PEAK_SHARE = 8.0
-"""An overlay pixel gets the full colour at this many times the even share of its image."""
 
 
 def report_html(
@@ -58,11 +56,11 @@ def report_html(
         "<h2>Attention of the action to the flow</h2>",
         "<p class=quiet>Mass that the action query puts on the FLOW tokens of its frame, as a multiple of what it "
         "would put there if it looked evenly at everything it may see (1, white). Fixed range 0 to 4.</p>",
-        attention_svg(foresights, episode.info.length),
+        attention_svg(foresights, episode.info.length) or "<p>This policy has no FLOW tokens.</p>",
         f"<h2>{len(moments := chosen_moments(foresights))} moments</h2>",
         f"<p class=quiet>Depth on one range for the whole clip, taken from {escape(scales.origin)}; future panels show "
         f"{foresights[0].future_step - foresights[0].step} control steps ahead.</p>",
-        f"<p class=quiet>Attention overlays, full colour at {PEAK_SHARE:g} times the even share. Through the flow: "
+        f"<p class=quiet>Attention overlays, full colour at {PEAK_LIFT:g} times the even share. Through the flow: "
         f"{escape(FLOW_PATH)}. Through the resampler: {escape(RESAMPLER_PATH)}.</p>",
         *(_moment(foresight, why, scales) for foresight, why in moments),
         _provenance(facts),
@@ -170,12 +168,14 @@ def _overlays(foresight: Foresight) -> list[Panel]:
     """The attention maps over the images they belong to, each with the share of all attention that it spreads out."""
     attention = foresight.attention
     on_flow = float(attention.to_flow.mean())
-    maps: list[tuple[View, str, np.ndarray, float]] = [("static", "flow", attention.through_flow, on_flow)]
+    maps: list[tuple[View, str, np.ndarray, float]] = []
+    if attention.has_flow:
+        maps.append(("static", "flow", attention.through_flow, on_flow))
     for view, weight in attention.through_resampler.items():
         maps.append((view, "resampler", weight, float(weight.sum())))
     panels: list[Panel] = []
     for view, path, weight, mass in maps:
-        image = attention_overlay(foresight.views[view].rgb, weight, PEAK_SHARE * float(weight.mean())).image
+        image = attention_overlay(foresight.views[view].rgb, weight).image
         note = f"{100 * mass:.0f} % of the action's attention"
         panels.append(
             Panel(key=f"{view}.{path}", title=f"{view}: attention through the {path}", image=image, note=note)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import rerun.blueprint as rrb
 from jaxtyping import Float
@@ -17,6 +19,7 @@ def scene_blueprint(
     camera: Float[np.ndarray, "4 4"] | None,
     target: Float[np.ndarray, " 3"],
     timeline: str,
+    hidden: Sequence[str] = (),
     with_images: bool,
 ) -> rrb.Blueprint:
     """The layout of an episode's scene.
@@ -25,13 +28,14 @@ def scene_blueprint(
         camera: T_world_camera of the static view; None lets the viewer choose its eye.
         target: Where the eye looks, metres in the world.
         timeline: The timeline in view.
+        hidden: Entities that the viewer does not show at first.
         with_images: Adds 2D views and the notes beside the 3D view: for files; the page has its own panels.
     """
     spatial = rrb.Spatial3DView(
         origin="/world",
         name="3D foresight",
         contents=["+ /world/**"],
-        overrides={"/world/cloud/future_predicted": [rrb.EntityBehavior(visible=False)]},
+        overrides={entity: [rrb.EntityBehavior(visible=False)] for entity in hidden},
         eye_controls=None if camera is None else _eye(camera, target),
         line_grid=False,
     )

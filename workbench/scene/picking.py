@@ -12,6 +12,7 @@ from ..foresight import Foresight
 
 FLOW_VIEW: View = "static"
 POINTS = "/world/flow/points"
+ATTENTION = "/world/flow/attention"
 PREDICTED = "/world/flow/predicted"
 TRUE = "/world/flow/true"
 
@@ -24,7 +25,7 @@ def picked_point(foresight: Foresight, entity_path: str, instance_id: int) -> in
         entity_path: `entity_path` of the viewer's selection event.
         instance_id: `instance_id` of the same event.
     """
-    if entity_path == POINTS:
+    if entity_path in (POINTS, ATTENTION):
         rows = np.arange(len(foresight.flow.moving))
     elif entity_path in (PREDICTED, TRUE):
         rows = _lines(foresight)

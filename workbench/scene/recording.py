@@ -21,11 +21,12 @@ from jaxtyping import Float, UInt8
 from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
 
+from ..charts.colours import ATTENTION_SCALE
 from ..charts.track_style import STILL_GREY, faded, shown_tracks, track_colours
 from ..foresight import Foresight, ViewForesight
 from .blueprint import scene_blueprint
 from .lift import Cloud, lift_image, lift_tracks
-from .picking import FLOW_VIEW, POINTS, PREDICTED, TRUE
+from .picking import ATTENTION, FLOW_VIEW, POINTS, PREDICTED, TRUE
 
 APPLICATION_ID = "foresight-workbench"
 TIMELINE = "step"
@@ -34,7 +35,10 @@ CLOUD_POINTS = 16384
 FUTURE_POINTS = 4096
 """The same for the predicted future, which is sent with every predicted step."""
 
+FUTURE_CLOUD = "/world/cloud/future_predicted"
 _JPEG_QUALITY = 80
+_ATTENTION_RADIUS = 0.005
+"""Metres: larger than the grey start points, which they cover."""
 Value = TypeVar("Value")
 
 
@@ -78,7 +82,29 @@ class EpisodeScene:
         self._log_clip(stream, with_images=True)
         for foresight in foresights:
             self._log_foresight(stream, foresight)
+            if foresight.attention.has_flow:
+                _log_attention(stream, self._start_points(foresight), foresight.attention.flow_points, static=False)
         return memory.drain_as_bytes()
+
+    def attention(self, foresight: Foresight, weight: Float[np.ndarray, " p"] | None) -> bytes:
+        """.rrd bytes that colour the start points of one step by a weight, or take such points away (None).
+
+        They are static: the newest replaces the one before, whatever the time, so that the page can switch them.
+        """
+        stream = self._stream(first=False)
+        memory = stream.memory_recording()
+        if weight is None:
+            stream.log(ATTENTION, rr.Clear(recursive=False), static=True)
+        else:
+            _log_attention(stream, self._start_points(foresight), weight, static=True)
+        return memory.drain_as_bytes()
+
+    def _start_points(self, foresight: Foresight) -> Float[np.ndarray, "p 3"]:
+        """Start points of the flow in the world; none without a camera."""
+        seen = foresight.views[FLOW_VIEW]
+        if seen.K is None or seen.T_world_camera is None:
+            return np.zeros((0, 3), np.float32)
+        return lift_tracks(foresight.flow.uvz[:, :1], seen.K, seen.T_world_camera[None])[:, 0]
 
     def _stream(self, *, first: bool) -> rr.RecordingStream:
         stream = rr.RecordingStream(APPLICATION_ID, recording_id=self.recording_id, send_properties=first)
@@ -132,7 +158,10 @@ class EpisodeScene:
         target = middle if cloud is None or not len(cloud.points) else np.median(cloud.points, axis=0)
         poses = self._poses.get(FLOW_VIEW)
         camera = None if poses is None else poses[0]
-        blueprint = scene_blueprint(camera=camera, target=target, timeline=TIMELINE, with_images=with_images)
+        hidden = [FUTURE_CLOUD, ATTENTION] if with_images else [FUTURE_CLOUD]
+        blueprint = scene_blueprint(
+            camera=camera, target=target, timeline=TIMELINE, hidden=hidden, with_images=with_images
+        )
         stream.send_blueprint(blueprint, make_active=True, make_default=True)
 
     def _true_cloud(self, image: UInt8[np.ndarray, "h w 3"] | None, step: int) -> Cloud | None:
@@ -174,7 +203,7 @@ class EpisodeScene:
         if seen.depth_true is None:
             cloud = lift_image(seen.rgb, seen.depth, seen.K, seen.T_world_camera, limit=CLOUD_POINTS)
             _log_cloud(stream, "/world/cloud/predicted", cloud)
-        _log_cloud(stream, "/world/cloud/future_predicted", self._future_cloud(seen, foresight.future_step, seen.K))
+        _log_cloud(stream, FUTURE_CLOUD, self._future_cloud(seen, foresight.future_step, seen.K))
 
     def _future_cloud(self, seen: ViewForesight, step: int, K: Float[np.ndarray, "3 3"]) -> Cloud:
         poses = self._poses[FLOW_VIEW]
@@ -206,13 +235,23 @@ class EpisodeScene:
             f"{info.source}, {info.length} control steps, outcome: {info.outcome or 'unknown'}\n\n"
             f"Cloud: {cloud} depth, at most {CLOUD_POINTS} points of an image.\n\n"
             "Tracks: solid = predicted, faded = true; only what moves, in truth or in the prediction, has a line.\n\n"
-            "`cloud/future_predicted` is hidden at first."
+            "`cloud/future_predicted` is hidden at first, and so are the start points coloured by attention, "
+            f"`flow/attention`: {ATTENTION_SCALE.label}, dark 0, bright {ATTENTION_SCALE.high:g} times even."
         )
 
 
 def write_rrd(path: Path, episode: Episode, foresights: Sequence[Foresight]) -> None:
     """The whole episode with its predictions as one file (not atomic: the caller writes into a folder of its own)."""
     path.write_bytes(EpisodeScene(episode).whole(foresights))
+
+
+def _log_attention(
+    stream: rr.RecordingStream, points: Float[np.ndarray, "p 3"], weight: Float[np.ndarray, " p"], *, static: bool
+) -> None:
+    """Points coloured by how many times the even share lies on each."""
+    lift = weight / max(float(weight.mean()), 1e-12)
+    colours = ATTENTION_SCALE.paint(lift[: len(points), None])[:, 0]
+    stream.log(ATTENTION, rr.Points3D(points, colors=colours, radii=_ATTENTION_RADIUS), static=static)
 
 
 def _log_cloud(stream: rr.RecordingStream, entity: str, cloud: Cloud) -> None:

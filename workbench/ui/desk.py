@@ -10,10 +10,17 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import Float, UInt8
 
 from trainer.episodes.episode import Episode, View
 
+from ..attention.explain import Explainer, Question
+from ..attention.methods import METHODS
+from ..attention.spatial import flow_points
+from ..attention.weights import Weights
 from ..catalog import Catalog
 from ..charts.panels import ClipScales, clip_scales
 from ..foresight import Foresight
@@ -74,10 +81,24 @@ class SharedScene:
         with self._lock:
             return self._scene.recording_id, self._opening
 
+    def attention(self, foresight: Foresight, weight: Float[np.ndarray, " p"] | None) -> tuple[str, bytes]:
+        """Recording id and .rrd bytes of start points coloured by a weight; None takes them away."""
+        with self._lock:
+            return self._scene.recording_id, self._scene.attention(foresight, weight)
+
     def predicted(self, foresight: Foresight) -> tuple[str, bytes]:
         """Recording id and .rrd bytes of one more step."""
         with self._lock:
             return self._scene.recording_id, self._scene.predicted(foresight)
+
+
+class _Explained(NamedTuple):
+    """A running explanation, for whoever asks how far it is."""
+
+    checkpoint: str
+    episode: str
+    step: int
+    question: Question
 
 
 class Desk:
@@ -87,6 +108,8 @@ class Desk:
         self.catalog = catalog
         self._episodes: Lru[str, Episode] = Lru(8, catalog.open)
         self._predictors: Lru[str, Predictor] = Lru(2, self._make_predictor)
+        self._explainers: Lru[str, Explainer] = Lru(2, lambda key: Explainer(self.predictor(key)))
+        self._running: dict[_Explained, tuple[int, int]] = {}
         self._scales: Lru[tuple[str, str | None], ClipScales] = Lru(32, self._make_scales)
         self._scenes: Lru[tuple[str, str | None], SharedScene] = Lru(4, lambda key: SharedScene(self.episode(key[0])))
 
@@ -121,6 +144,59 @@ class Desk:
         predictor, episode = self.predictor(checkpoint_id), self.episode(episode_id)
         steps = self.catalog.episode(episode_id).frame_steps
         return [predictor.foresee(episode, step) for step in steps if predictor.origin(episode, step) != "live"]
+
+    def explain(
+        self, checkpoint_id: str, episode_id: str, step: int, question: Question, *, run: bool, cancel: Cancel
+    ) -> tuple[Foresight, Weights | None]:
+        """A prediction and where the action looks, by one method.
+
+        Args:
+            checkpoint_id: The policy.
+            episode_id: The episode.
+            step: Control step with an image.
+            question: The method and what it takes.
+            run: A slow method is run; else its weights are None unless they were computed before.
+            cancel: Asked between forward passes.
+
+        Raises:
+            ConfigError, EpisodeError, CheckpointError, CancelledError: As `Explainer.explain`.
+        """
+        explainer, episode = self._explainers[checkpoint_id], self.episode(episode_id)
+        question = question.checked()
+        if METHODS[question.method].slow and not run:
+            foresight = self.foresee(checkpoint_id, episode_id, step, cancel)
+            return foresight, explainer.known(episode, step, question)
+        key = _Explained(checkpoint_id, episode_id, step, question)
+        try:
+            return explainer.explain(
+                episode, step, question, cancel=cancel, tick=lambda *done: self._running.update({key: done})
+            )
+        finally:
+            self._running.pop(key, None)
+
+    def explained_so_far(
+        self, checkpoint_id: str, episode_id: str, step: int, question: Question
+    ) -> tuple[int, int] | None:
+        """Forward passes done, and in all, of an explanation that is being computed; None if it is not."""
+        return self._running.get(_Explained(checkpoint_id, episode_id, step, question.checked()))
+
+    def image(self, episode_id: str, view: View, step: int, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+        """A recorded image in another size (height, width), for looking at."""
+        from PIL import Image
+
+        recorded = Image.fromarray(self.episode(episode_id).rgb(view, step))
+        return np.asarray(recorded.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+    def scene_attention(
+        self, episode_id: str, checkpoint_id: str, foresight: Foresight, weights: Weights | None
+    ) -> tuple[str, bytes]:
+        """Recording id and .rrd bytes that colour the flow's start points by weights, or take the colours away.
+
+        Raises:
+            ConfigError: The policy has no flow decoder.
+        """
+        shown = None if weights is None else flow_points(weights, foresight.attention.maps)
+        return self._scenes[(episode_id, checkpoint_id)].attention(foresight, shown)
 
     def scene_opening(self, episode_id: str, checkpoint_id: str | None) -> tuple[str, bytes]:
         """Recording id and .rrd bytes of what needs no prediction."""

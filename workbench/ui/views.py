@@ -1,4 +1,4 @@
-"""The answers that cover a clip or a choice: opening a link, the timeline, attention, a click in the 3D viewer."""
+"""The answers that cover a clip or a choice: opening a link, the timelines, a click in the 3D viewer."""
 
 from __future__ import annotations
 
@@ -7,25 +7,22 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
 
 from model.errors import ConfigError, WorkbenchError
 
 from ..catalog import CheckpointRow
+from ..charts.attention_time import attention_rows, attention_share_timeline, attention_timeline, drawn_names
 from ..charts.labels import HEADLINES, label_of
-from ..charts.panels import attention_overlay
-from ..charts.tables import attention_rows, point_rows, series_rows
-from ..charts.timeline import attention_share_timeline, attention_timeline, error_timeline
+from ..charts.tables import point_rows, series_rows
+from ..charts.timeline import error_timeline
 from ..foresight import Foresight
 from ..scene.picking import picked_point
 from ..session import Session, open_session, parse_link
+from .attention_view import choices
 from .desk import Desk
-from .payload import Json, badges, plain, point_cells, quantity, sheet
+from .payload import Json, badges, plain, point_cells
 
 SKILL = "skill"
-ATTENTION = "attention"
-_PEAK_SHARE = 8.0
-"""An overlay pixel gets the full colour at this many times the even share of its image."""
 
 
 def opening_payload(desk: Desk, query: Mapping[str, str], *, refresh: bool) -> Json:
@@ -46,62 +43,46 @@ def opening_payload(desk: Desk, query: Mapping[str, str], *, refresh: bool) -> J
         "episodes": [row.cells() for row in desk.catalog.episodes()],
         "problems": [problem.message for problem in desk.catalog.problems()],
         "metrics": [{"name": name, "label": label_of(name)} for name in HEADLINES],
+        "attention": choices(),
         "clip": clip,
         "problem": problem,
     }
 
 
 def timeline_payload(desk: Desk, checkpoint_id: str, episode_id: str, drawn: str) -> Json:
-    """A figure over the times predicted so far and its table twin. `drawn` is a metric, "skill" or "attention".
+    """A figure over the times predicted so far and its table twin. `drawn` is a metric or "skill".
 
     Raises:
         ConfigError: No such figure.
     """
-    if drawn not in (SKILL, ATTENTION, *HEADLINES):
-        raise ConfigError(f"there is no timeline of that name; choose {SKILL}, {ATTENTION} or a metric of the list")
+    if drawn not in (SKILL, *HEADLINES):
+        raise ConfigError(f"there is no timeline of that name; choose {SKILL} or a metric of the list")
     cached = desk.cached(checkpoint_id, episode_id)
     length = desk.catalog.episode(episode_id).info.length
-    if drawn == ATTENTION:
-        figure, rows = attention_timeline(cached, length=length), attention_rows(cached)
-    elif drawn == SKILL:
+    if drawn == SKILL:
         figure, rows = error_timeline(cached, length=length, quantity=SKILL), series_rows(cached, HEADLINES)
     else:
         figure, rows = error_timeline(cached, names=[drawn], length=length), series_rows(cached, [drawn])
-    steps = [foresight.step for foresight in cached]
-    shares = attention_share_timeline(cached, length=length) if drawn == ATTENTION else None
-    return {"figure": plain(figure), "shares": plain(shares), "rows": [_cells(row) for row in rows], "steps": steps}
+    return {"figure": plain(figure), "rows": [_cells(row) for row in rows]}
 
 
-def attention_payload(foresight: Foresight) -> Json:
-    """Weights by layer, head and token group, and the two overlays with the path each of them shows."""
-    attention = foresight.attention
-    # The flow map is normalised by its definition: what it shares out is the attention on the FLOW tokens.
-    through = [("flow", "static", attention.through_flow, float(attention.to_flow.mean()))]
-    through += [
-        ("resampler", view, weight, float(weight.sum())) for view, weight in attention.through_resampler.items()
-    ]
+def attention_timeline_payload(desk: Desk, checkpoint_id: str, episode_id: str, drawn: str) -> Json:
+    """The action's attention over the times predicted so far: heat map, lines, table twin, and what can be drawn.
+
+    Raises:
+        ConfigError: No such token group.
+    """
+    cached = desk.cached(checkpoint_id, episode_id)
+    length = desk.catalog.episode(episode_id).info.length
+    names = drawn_names(cached)
+    chosen = drawn or names[0]
     return {
-        "t": foresight.step,
-        "overlays": [
-            _overlay(path, view, foresight.views[view].rgb, weight, mass)
-            for path, view, weight, mass in through
-            if view in foresight.views
-        ],
-        "to_flow": plain(attention.to_flow),
-        "uniform": attention.uniform,
-        "groups": list(attention.groups),
-        "to_group": plain(attention.to_group.mean(axis=1)),
+        "names": names,
+        "drawn": chosen,
+        "figure": plain(attention_timeline(cached, length=length, name=chosen)),
+        "shares": plain(attention_share_timeline(cached, length=length, name=chosen)),
+        "rows": [_cells(row) for row in attention_rows(cached, chosen)],
     }
-
-
-def _overlay(
-    path: str, view: str, rgb: UInt8[np.ndarray, "h w 3"], weight: Float[np.ndarray, "h w"], mass: float
-) -> Json:
-    """One attention map over its image, scaled so that it adds up to `mass`, the share of attention it stands for."""
-    shared_out = weight * (mass / max(float(weight.sum()), 1e-12))
-    panel = attention_overlay(rgb, shared_out, _PEAK_SHARE * mass / weight.size)
-    bar = panel.scale.bar_html() if panel.scale else ""
-    return {"path": path, "view": view, "mass": quantity(100 * mass, "%"), "bar": bar, **sheet([panel])}
 
 
 def pick_payload(foresight: Foresight, entity: str, instance: int) -> Json:

@@ -2,9 +2,9 @@
 const listeners = new Map();
 const last = new Map();
 
-export const state = { lists: null, clip: null, view: "static", t: 0, frame: null, tracks: false };
+export const state = { lists: null, clip: null, view: "static", t: 0, frame: null, tracks: false, question: {} };
 
-// Events: lists, clip, time, view, frame, painted, tracks, errors, status, predicted, pick, ring.
+// Events: lists, clip, time, view, frame, painted, tracks, errors, status, predicted, pick, ring, question (what the Attention tab asks).
 // A late listener starts with what is known, unless it wants `fresh` events only.
 export function on(event, listener, { fresh = false } = {}) {
   if (!listeners.has(event)) listeners.set(event, new Set());

@@ -14,7 +14,21 @@ export function mountScene(root, version) {
   const note = root.querySelector(".fw-wait");
   const scene = new Scene(host, note, version);
   // The panels come first: the viewer starts once a frame is on the screen.
+  mountSceneAttention(root, scene);
   on("frame", (frame) => { scene.start().then(() => scene.show(frame)).catch(() => { host.hidden = true; note.textContent = text.viewer_failed; }); });
+}
+
+// The flow's start points coloured by where the action looks; what is asked is chosen on the Attention tab.
+function mountSceneAttention(root, scene) {
+  const box = root.querySelector(".fw-scene-attention");
+  const legend = root.querySelector(".fw-legend3d .fw-bars");
+  const colour = () => {
+    legend.hidden = !box.checked;
+    scene.colour(box.checked ? state.question : null);
+  };
+  on("lists", ({ attention }) => { legend.innerHTML = attention.points_bar; }); // made and escaped by the server
+  on("question", () => box.checked && colour(), { fresh: true });
+  box.addEventListener("change", colour);
 }
 
 class Scene {
@@ -22,6 +36,7 @@ class Scene {
     Object.assign(this, { host, note, version, viewer: null, starting: null });
     Object.assign(this, { clip: null, recording: null, channel: null, sent: new Set(), wanted: null, busy: false });
     Object.assign(this, { soughtAt: -Infinity, sought: null, timer: 0 });
+    Object.assign(this, { question: null, coloured: "" });
   }
 
   start() {
@@ -45,6 +60,12 @@ class Scene {
     if (!this.busy) this.#pump();
   }
 
+  // Colours the start points by an answer of the Attention tab; null takes the colours away.
+  colour(question) {
+    this.question = question;
+    if (state.frame) this.show(state.frame);
+  }
+
   // The newest wish wins; a recording is swapped only between two wishes.
   async #pump() {
     this.busy = true;
@@ -54,7 +75,10 @@ class Scene {
         this.wanted = null;
         if (clip !== this.clip) await this.#open(clip);
         await this.#seek(frame.t);
-        if (frame.origin !== "recorded" && !this.wanted) await this.#add(frame.t, clip);
+        if (frame.origin !== "recorded" && !this.wanted) {
+          await this.#add(frame.t, clip);
+          await this.#addColours(frame.t, clip);
+        }
       }
       this.note.textContent = "";
     } catch (error) {
@@ -74,6 +98,7 @@ class Scene {
     this.recording = JSON.stringify(stores);
     this.channel = this.viewer.open_channel("foresight");
     this.sent = new Set();
+    this.coloured = "";
     await this.#settle();
     this.clip = clip;
     this.host.dataset.episode = clip.episode.id;
@@ -87,6 +112,17 @@ class Scene {
     this.channel.send_rrd(new Uint8Array(await answer.arrayBuffer()));
     this.sent.add(t);
     this.host.dataset.predicted = t;
+  }
+
+  async #addColours(t, clip) {
+    const wish = this.question ? JSON.stringify([t, this.question]) : "";
+    if (wish === this.coloured) return;
+    const shown = this.question ? null : false;
+    const query = { episode: clip.episode.id, checkpoint: clip.checkpoint.id, t, shown, ...this.question };
+    const answer = await ask("scene/attention.rrd", query);
+    this.channel.send_rrd(new Uint8Array(await answer.arrayBuffer()));
+    this.coloured = wish;
+    this.host.dataset.attention = this.question ? t : "";
   }
 
   async #seek(t) {

@@ -1,24 +1,21 @@
-"""Where the action query looks: mass by token group, and roll-ups to flow points and to pixels that conserve weight.
+"""Roll-ups that conserve weight: from attention on tokens to flow points and to pixels. numpy only.
 
 A roll-up multiplies two attention maps along a path of the network. Weight is conserved by one rule everywhere: what
-the action puts on token j is shared out over the sources p of that token in proportion to C[p -> j],
+lies on token j is shared out over the sources p of that token in proportion to C[p -> j],
 
     w(p) = sum_j A[act -> j] * C[p -> j] / sum_p' C[p' -> j],
 
-so that the weights of all p add up to the mass on the tokens j. A is the mean over the trunk's layers and heads, C the
-mean over the layers and heads of the decoder or resampler on the path. numpy only.
+so that the weights of all p add up to the mass on the tokens j. A is any weight on tokens (attention, a rollout, an
+attribution, which may be negative), C the mean over the layers and heads of the decoder or resampler on the path.
 
-Dimensions: m trunk layer, n head, k key position, j token, p point, c patch, h w pixels.
+Dimensions: j token, p point, c patch, h w pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Float, Integer
 
-EARLIER = "earlier frames"
 FLOW_PATH = "action -> FLOW tokens (mean over trunk layers and heads) x flow points -> FLOW tokens (flow decoder)"
 RESAMPLER_PATH = "action -> image latents (mean over trunk layers and heads) x latents -> image patches (resampler)"
 
@@ -33,18 +30,6 @@ def share_out(mass: Float[np.ndarray, " j"], given: Float[np.ndarray, "p j"]) ->
     total = given.sum(axis=0)
     share = np.where(total > 0, given / np.where(total > 0, total, 1.0), 1.0 / len(given))
     return share @ mass
-
-
-def group_mass(
-    rows: Float[np.ndarray, "m n k"], groups: Mapping[str, Integer[np.ndarray, " _"]]
-) -> Float[np.ndarray, "m n g"]:
-    """Attention mass of each group of key positions, by layer and head."""
-    return np.stack([rows[:, :, keys].sum(axis=-1) for keys in groups.values()], axis=-1)
-
-
-def uniform_share(allowed: Bool[np.ndarray, " k"], keys: Integer[np.ndarray, " _"]) -> float:
-    """The mass on `keys` if the row were spread evenly over all keys it may see."""
-    return float(allowed[keys].sum() / max(int(allowed.sum()), 1))
 
 
 def points_on_pixels(
@@ -96,7 +81,16 @@ def latents_on_pixels(
         patches: C[latent -> patch] over a square raster of patches in reading order.
         size: (height, width), a multiple of the raster.
     """
-    side = round(patches.shape[1] ** 0.5)
-    by_source = share_out(mass, patches.T / np.maximum(patches.sum(axis=1), 1e-12))
+    return patches_on_pixels(share_out(mass, patches.T / np.maximum(patches.sum(axis=1), 1e-12)), size)
+
+
+def patches_on_pixels(weight: Float[np.ndarray, " c"], size: tuple[int, int]) -> Float[np.ndarray, "h w"]:
+    """The weight of each patch of a square raster in reading order, evenly over its pixels.
+
+    Args:
+        weight: Of each patch.
+        size: (height, width), a multiple of the raster.
+    """
+    side = round(len(weight) ** 0.5)
     height, width = size[0] // side, size[1] // side
-    return np.kron(by_source.reshape(side, side), np.full((height, width), 1.0 / (height * width)))
+    return np.kron(weight.reshape(side, side), np.full((height, width), 1.0 / (height * width)))
