@@ -97,6 +97,19 @@ class Video:
         return frames[index - first]
 
     @cached_property
+    def readable(self) -> int:
+        """How many frames can be read: all that are listed, or up to the last good one of a damaged file."""
+        last = len(self) - 1
+        while self.complaint and last >= 0:
+            try:
+                self.frame(last)
+            except EpisodeError:
+                last -= 1
+            else:
+                break
+        return last + 1
+
+    @cached_property
     def _packets(self) -> Packets:
         start, end = self._span or (0.0, 0.0)
         before = [] if self._span is None else ["-ss", f"{max(0.0, start):.6f}"]

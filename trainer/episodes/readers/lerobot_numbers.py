@@ -14,15 +14,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from ..episode import ActionSpace
 from ..lazy import Numbers
 from . import libero_style
+from .tool_pose import tool_pose
 
 STATE_KEYS = ("observation.state", "state")
 ACTION_KEYS = ("action", "actions")
-_POSE = ("x", "y", "z", "qw", "qx", "qy", "qz", "gripper")
 
 
 def interpret(
@@ -44,21 +43,8 @@ def interpret(
         if libero is not None:
             numbers = Numbers(state=libero.state, action=libero.action, features=features)
             return numbers, libero_style.ACTION_SPACE, True
-    pose = None if state is None or state_key is None else _pose(state, _names(described.get(state_key, {})))
+    pose = None if state is None or state_key is None else tool_pose(state, _names(described.get(state_key, {})))
     return Numbers(state=pose, features=features), None, False
-
-
-def _pose(state: np.ndarray, names: list[str]) -> Float[np.ndarray, "t 8"] | None:
-    """The columns named as a tool pose, in our order; None if any is missing or is no pose."""
-    if len(names) != state.shape[1] or not set(_POSE) <= set(names) or len(set(names)) < len(names):
-        return None
-    pose = state[:, [names.index(name) for name in _POSE]]
-    length = np.linalg.norm(pose[:, 3:7], axis=1, keepdims=True)
-    if not np.isfinite(pose).all() or (np.abs(length - 1) > 0.01).any():
-        return None
-    pose[:, 3:7] /= length
-    pose[:, 7] = np.clip(pose[:, 7], 0.0, 1.0)
-    return pose
 
 
 def _names(feature: Mapping[str, Any]) -> list[str]:

@@ -31,14 +31,14 @@ def words_of(name: str) -> list[str]:
 
 def assign_views(names: Iterable[str]) -> dict[View, str]:
     """The names of the static and of the wrist camera, as far as there are such."""
-    left = list(names)
+    known = list(names)
+    wrist = next((name for name in known if WRIST_WORDS & set(words_of(name))), None)
+    others = [name for name in known if not WRIST_WORDS & set(words_of(name))]
     views: dict[View, str] = {}
-    wrist = next((name for name in left if WRIST_WORDS & set(words_of(name))), None)
+    if others:
+        views["static"] = min(others, key=_rank)  # min keeps the source's order among equals
     if wrist is not None:
         views["wrist"] = wrist
-        left = [name for name in left if not WRIST_WORDS & set(words_of(name))]
-    if left:
-        views["static"] = min(left, key=_rank)  # min keeps the source's order among equals
     return views
 
 

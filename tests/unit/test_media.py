@@ -1,0 +1,166 @@
+"""Decoders in their cage: exact random access, no other file, no bombs, no hang, budgets kept."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import zlib
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+
+from model.errors import EpisodeError, UnsafeFileError
+from tests.foreign_factories import SIZE, plain_frames, png, write_video
+from trainer.episodes.media import ffmpeg, video
+from trainer.episodes.media.images import MAX_PIXELS, decode_depth_image, decode_image, image_size
+from trainer.episodes.media.kept import KeptArrays
+from trainer.episodes.media.video import Video, is_video
+
+
+def moving(count: int) -> np.ndarray:
+    """Frames that differ in every pixel, so that a wrong frame cannot pass."""
+    return np.random.default_rng(1).integers(0, 255, (count, 12, 16, 3), np.uint8).repeat(4, 1).repeat(4, 2)
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [
+        ("libx264", "-bf", "3", "-g", "12"),
+        ("libx265", "-x265-params", "log-level=none:bframes=4"),
+        ("libsvtav1", "-g", "20"),
+        ("libvpx-vp9", "-deadline", "realtime"),
+    ],
+)
+def test_any_frame_is_the_one_that_plain_decoding_gives(
+    tmp_path: Path, codec: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ("v.webm" if "vpx" in codec[0] else "v.mp4")
+    write_video(path, moving(30), codec=codec)
+    plain = Video(path)
+    whole = [plain.frame(at).copy() for at in range(len(plain))]
+    monkeypatch.setattr(video, "_RUN_FRAMES", 7)
+    again = Video(path)
+    assert len(again) == 30
+    for at in (29, 0, 13, 14, 6, 7, 28):
+        np.testing.assert_array_equal(again.frame(at), whole[at])
+
+
+def test_a_stretch_of_a_video_is_its_frames(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    write_video(path, moving(40), codec=("libx264", "-g", "9"))
+    whole, part = Video(path), Video(path, span=(1.3, 2.5))
+    assert len(part) == 12
+    np.testing.assert_allclose(part.times, np.arange(13, 25) / 10)
+    for at in (11, 0, 5):
+        np.testing.assert_array_equal(part.frame(at), whole.frame(13 + at))
+
+
+def test_frames_of_a_variable_rate_keep_their_times(tmp_path: Path) -> None:
+    write_video(tmp_path / "even.mp4", moving(20), codec=("libx264", "-bf", "2"))
+    uneven = tmp_path / "uneven.mkv"
+    times = "setpts='if(lt(N,10),N,10+(N-10)*3)/10/TB'"
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "even.mp4"), "-vf", times]
+    subprocess.run([*command, "-fps_mode", "passthrough", "-c:v", "libx264", str(uneven)], check=True)
+    clip = Video(uneven)
+    np.testing.assert_allclose(np.diff(clip.times), [0.1] * 10 + [0.3] * 9, atol=2e-3)
+    assert clip.frame(19).shape == (*SIZE, 3)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{secret}\n",
+        b"ffconcat version 1.0\nfile '{secret}'\n",
+        b"<?xml version='1.0'?><MPD><BaseURL>{secret}</BaseURL></MPD>",
+    ],
+)
+def test_a_playlist_opens_no_other_file(tmp_path: Path, content: bytes) -> None:
+    secret = tmp_path / "secret.mp4"
+    write_video(secret, plain_frames(0, 0, 3))
+    path = tmp_path / "list.mp4"
+    path.write_bytes(content.replace(b"{secret}", str(secret).encode()))
+    assert not is_video(path.read_bytes())
+    with pytest.raises(EpisodeError, match=r"list\.mp4: no video"):
+        len(Video(path))
+
+
+def test_a_decoder_that_does_not_end_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "v.mp4"
+    write_video(path, plain_frames(0, 0, 3))
+    monkeypatch.setattr(ffmpeg, "TIMEOUT", 0.3)
+    monkeypatch.setattr(ffmpeg, "_executable", lambda: "/bin/sleep")
+    monkeypatch.setattr(ffmpeg, "_LIMITS", "exec sleep 60")
+    with pytest.raises(UnsafeFileError, match="was stopped"):
+        ffmpeg.run_ffmpeg(path, [], [], limit=100)
+
+
+def test_more_output_than_announced_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "v.mp4"
+    write_video(path, plain_frames(0, 0, 3))
+    with pytest.raises(UnsafeFileError, match="unpacks to more"):
+        ffmpeg.run_ffmpeg(path, [], ["-f", "rawvideo"], limit=1000)
+
+
+def test_the_child_has_little_memory_and_no_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "v.mp4"
+    write_video(path, plain_frames(0, 0, 3))
+    monkeypatch.setenv("SECRET_TOKEN", "x")
+    script = tmp_path / "ffmpeg"
+    script.write_text("#!/bin/sh\nulimit -v; ulimit -t; env\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(ffmpeg, "_executable", lambda: str(script))
+    said = ffmpeg.run_ffmpeg(path, [], [], limit=10_000).data.decode()
+    assert said.splitlines()[:2] == [str(1536 << 10), "30"]
+    assert "SECRET" not in said
+
+
+@pytest.mark.parametrize("damage", ["empty", "noise", "header"])
+def test_what_is_no_video_is_one_clear_error(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "v.mp4"
+    write_video(path, plain_frames(0, 0, 3))
+    data = path.read_bytes()
+    noise = np.random.default_rng(0).bytes(5000)
+    path.write_bytes({"empty": b"", "noise": noise, "header": data[:40] + noise}[damage])
+    with pytest.raises(EpisodeError, match=r"v\.mp4"):
+        Video(path).frame(0)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that announces a size and has no pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    size = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("side", [6000, 10_000, 30_000])
+def test_an_image_bomb_is_refused_by_its_header(side: int) -> None:
+    assert side * side > MAX_PIXELS
+    with pytest.raises(UnsafeFileError, match=r"x\.png"):
+        decode_image(png_header(side, side), "x.png")
+
+
+def test_damaged_images_name_themselves() -> None:
+    good = png(plain_frames(0, 0, 1)[0])
+    assert image_size(good, "here") == SIZE
+    for bad in (good[:60], b"", b"GIF89a" + good, png_header(8, 8)):
+        with pytest.raises(EpisodeError, match="here"):
+            decode_image(bad, "here")
+    with pytest.raises(EpisodeError, match="16 bits"):
+        decode_depth_image(good, "here")
+
+
+def test_kept_arrays_stay_within_their_budget_and_go_with_their_owner() -> None:
+    class Owner:
+        pass
+
+    kept, owner = KeptArrays(1000), Owner()
+    for key in range(5):
+        kept.put(owner, key, np.zeros(300, np.uint8))
+    assert [kept.get(key) is not None for key in range(5)] == [False, False, True, True, True]
+    del owner
+    assert kept.get(4) is None

@@ -1,0 +1,190 @@
+"""A lab's folder: videos or images for each view, depth, tables, cameras; a lone video; damage and nonsense."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.errors import EpisodeError, UnsafeFileError
+from tests.foreign_factories import FPS, SIZE, plain_frames, png, shown_frame, write_video
+from trainer.episodes.readers.folder import READER
+
+REAL = Path(__file__).parents[3] / "shared/data/real"
+LENGTH = 6
+POSE_HEADER = "x,y,z,qw,qx,qy,qz,gripper"
+
+
+def write_images(folder: Path, frames: np.ndarray) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for at, frame in enumerate(frames):
+        (folder / f"frame{at}.png").write_bytes(png(frame))
+
+
+def trial(root: Path) -> Path:
+    """A whole trial: two views, depth of one, state, actions, cameras, instruction, outcome."""
+    write_video(root / "static.mp4", plain_frames(0, 0, LENGTH))
+    write_images(root / "wrist", plain_frames(0, 1, LENGTH))
+    write_video(root / "side.mp4", plain_frames(0, 2, LENGTH))
+    depth = np.stack([np.full(SIZE, 500 + at, np.uint16) for at in range(LENGTH)])
+    depth[:, 0, 0] = 0
+    write_images(root / "static_depth", depth)
+    rows = [f"{at},0,1,1,0,0,0,0.5" for at in range(LENGTH)]
+    (root / "state.csv").write_text("\n".join([POSE_HEADER, *rows]) + "\n")
+    np.savez(root / "actions.npz", move=np.full((LENGTH, 3), 0.1), turn=np.zeros((LENGTH, 3)), grip=np.ones(LENGTH))
+    (root / "instruction.txt").write_text("put the cup on the saucer\n")
+    (root / "meta.yaml").write_text(
+        "outcome: failure\ndepth_unit: mm\naction_space: {metres_per_unit: 0.02, radians_per_unit: 1, frame: tool}\n"
+    )
+    (root / "camera.yaml").write_text(
+        "static:\n  K: [[100, 0, 63.5], [0, 100, 47.5], [0, 0, 1]]\n  pixel_centre: 0\n  size: [96, 128]\n"
+        "  T_world_camera: [[1, 0, 0, 0.1], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]]\n"
+    )
+    return root
+
+
+def test_everything_of_a_trial_is_read(tmp_path: Path) -> None:
+    root = trial(tmp_path)
+    assert READER.recognise(root)
+    (summary,) = READER.episodes(root)
+    assert (summary.instruction, summary.outcome, summary.views) == (
+        "put the cup on the saucer",
+        "failure",
+        ("static", "wrist"),
+    )
+    episode = READER.open(root, 0)
+    assert (episode.info.length, episode.info.control_hz, episode.info.depth_scale) == (LENGTH, FPS, "metric")
+    for view in ("static", "wrist"):
+        assert [shown_frame(episode.rgb(view, step)) for step in range(LENGTH)] == list(range(LENGTH))
+    assert shown_frame(episode.others["side"].rgb(4)) == 4
+    depth = episode.depth("static", 3)
+    assert np.isnan(depth[0, 0])
+    np.testing.assert_allclose(depth[1:], 0.503, rtol=1e-6)
+    np.testing.assert_allclose(episode.state[2], [2, 0, 1, 1, 0, 0, 0, 0.5])
+    np.testing.assert_allclose(episode.action[0], [0.1] * 3 + [0] * 3 + [1])
+    space = episode.info.action_space
+    assert space is not None
+    assert (space.metres_per_unit, space.frame) == (0.02, "tool")
+    assert {"state/x", "actions/move"} <= set(episode.features)
+    np.testing.assert_allclose(episode.intrinsics("static"), [[50, 0, 32], [0, 50, 24], [0, 0, 1]])
+    assert episode.T_world_camera("static").shape == (LENGTH, 4, 4)
+    assert not episode.has("K", "wrist")
+    assert episode.info.assumed == episode.info.notes == ()
+
+
+def test_frames_are_ordered_by_number_not_by_letters(tmp_path: Path) -> None:
+    write_images(tmp_path / "front", plain_frames(0, 0, 12))
+    episode = READER.open(tmp_path, 0)
+    assert [shown_frame(episode.rgb("static", step)) for step in range(12)] == list(range(12))
+    assert episode.info.assumed == ("control_hz",)
+
+
+def test_depth_of_unstated_unit_is_not_read(tmp_path: Path) -> None:
+    root = trial(tmp_path)
+    (root / "meta.yaml").write_text("outcome: success\n")
+    episode = READER.open(root, 0)
+    assert not episode.has("depth", "static")
+    assert "depth_unit" in episode.info.notes[0]
+
+
+def test_depth_in_one_array_counts_its_unit(tmp_path: Path) -> None:
+    write_video(tmp_path / "static.mp4", plain_frames(0, 0, 3))
+    np.save(
+        tmp_path / "static_depth.npy", np.arange(3, dtype=np.uint16)[:, None, None] + np.full((3, *SIZE), 7, np.uint16)
+    )
+    (tmp_path / "meta.json").write_text(
+        json.dumps({"depth_unit": 0.0001, "depth_origin": "pseudo", "depth_scale": "relative"})
+    )
+    episode = READER.open(tmp_path, 0)
+    assert (episode.info.depth_origin, episode.info.depth_scale) == ("pseudo", "relative")
+    np.testing.assert_allclose(episode.depth("static", 2), 0.0009, rtol=1e-6)
+
+
+def test_a_lone_video_is_an_episode(tmp_path: Path) -> None:
+    path = tmp_path / "trial_07.mp4"
+    write_video(path, plain_frames(0, 0, LENGTH), codec=("libsvtav1",))
+    assert READER.recognise(path)
+    assert not READER.recognise(tmp_path)  # a folder of trials is no single episode
+    episode = READER.open(path, 0)
+    assert [shown_frame(episode.rgb("static", step)) for step in range(LENGTH)] == list(range(LENGTH))
+    assert (episode.info.views, episode.info.control_hz, episode.info.instruction) == (("static",), FPS, "")
+
+
+def test_shorter_views_and_tables_end_the_episode_and_are_said(tmp_path: Path) -> None:
+    root = trial(tmp_path)
+    (root / "wrist/frame5.png").unlink()
+    episode = READER.open(root, 0)
+    assert episode.info.length == LENGTH - 1
+    assert len(episode.state) == len(episode.action) == len(episode.features["state/x"]) == LENGTH - 1
+    assert "wrist 5" in episode.info.notes[0]
+    (root / "state.csv").write_text(POSE_HEADER + "\n0,0,1,1,0,0,0,1\n")
+    episode = READER.open(root, 0)
+    assert not episode.has("state")
+    assert any("state.csv is not read: it has 1 rows" in note for note in episode.info.notes)
+
+
+def test_a_cut_video_opens_up_to_its_last_good_frame_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "cut.mp4"
+    noise = np.random.default_rng(0).integers(0, 255, (30, *SIZE, 3), np.uint8)
+    write_video(path, noise, codec=("libx264", "-g", "5", "-bf", "0", "-movflags", "+faststart"))
+    whole = READER.open(path, 0)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * 0.6)])
+    cut = READER.open(path, 0)
+    assert 10 < cut.info.length < 25
+    assert f"first {cut.info.length} frames" in cut.info.notes[0]
+    last = cut.info.length - 1
+    np.testing.assert_array_equal(cut.rgb("static", last), whole.rgb("static", last))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("meta.yaml", "outcome: maybe\n", "outcome"),
+        ("meta.yaml", "depth_unit: feet\n", "depth_unit"),
+        ("meta.yaml", "unknown_thing: 3\n", "unknown_thing"),
+        ("meta.yaml", "- a list\n", "mapping"),
+        ("meta.yaml", "!!python/object/apply:os.system ['true']\n", "not YAML"),
+        ("camera.yaml", "static: {K: [[1, 0], [0, 1]]}\n", "static"),
+        ("camera.yaml", "static: {K: [[-1, 0, 1], [0, 1, 1], [0, 0, 1]]}\n", "K must be"),
+        ("camera.yaml", "static: {T_world_camera: [[-1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}\n", "mirrors"),
+        ("camera.yaml", "static: {T_world_camera: [[2,0,0,0],[0,2,0,0],[0,0,2,0],[0,0,0,1]]}\n", "rigid"),
+        ("state.csv", "1,2,3\n4,5,6\n", "name the columns"),
+        ("state.csv", "a,b\n1,2\n3\n", "every line"),
+        ("state.csv", "a,b\n1,x\n", "every line"),
+        ("state.csv", "a\n" + "nan\n" * LENGTH, "NaN"),
+        ("actions.json", '{"a": [1, 2], "b": [1]}', "different lengths"),
+        ("actions.json", '{"a": [[[1]]]}', "dimensions"),
+        ("actions.json", "[1, 2", "JSON"),
+    ],
+)
+def test_nonsense_is_one_error_that_names_file_and_field(tmp_path: Path, name: str, content: str, says: str) -> None:
+    write_video(tmp_path / "static.mp4", plain_frames(0, 0, LENGTH))
+    (tmp_path / name).write_text(content)
+    with pytest.raises(EpisodeError, match=says) as caught:
+        READER.open(tmp_path, 0)
+    assert name in str(caught.value)
+
+
+def test_pickled_arrays_and_links_out_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "trial"
+    write_video(root / "static.mp4", plain_frames(0, 0, LENGTH))
+    np.savez(root / "state.npz", x=np.array([{}], dtype=object))
+    with pytest.raises(UnsafeFileError, match="objects"):
+        READER.open(root, 0)
+    (root / "state.npz").unlink()
+    (root / "static.mp4").rename(tmp_path / "secret.mp4")
+    (root / "static.mp4").symlink_to(tmp_path / "secret.mp4")
+    with pytest.raises(UnsafeFileError, match="outside"):
+        READER.open(root, 0)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"{REAL} is not here: real videos are not part of the project")
+@pytest.mark.parametrize(("name", "frames", "size"), [("bridge_real_1", 37, (480, 640)), ("rt1_coke", 16, (256, 320))])
+def test_real_videos_open_and_play(name: str, frames: int, size: tuple[int, int]) -> None:
+    episode = READER.open(REAL / f"{name}.mp4", 0)
+    assert (episode.info.length, episode.image_size("static")) == (frames, size)
+    images = [episode.rgb("static", step) for step in range(frames)]
+    assert all(image.std() > 20 for image in images)
+    assert (images[0] != images[-1]).mean() > 0.1

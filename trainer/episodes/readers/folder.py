@@ -1,0 +1,226 @@
+"""What a lab with a camera has: a folder with a video or images of each view, and whatever else is known; or one video.
+
+See `folder_views` for images and depth, `folder_facts` for meta.yaml and camera.yaml. State and actions:
+
+    state.csv | .json | .npz      any columns; x y z qw qx qy qz gripper (any order) are the tool's pose
+    actions.csv | .json | .npz    any columns; seven of them, and an `action_space` in meta.yaml, are the command:
+                                  xyz, axis-angle, gripper 0 shut .. 1 open, in this order
+
+A lone video file is an episode too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from model.errors import EpisodeError
+
+from ..camera import Camera
+from ..episode import Episode, EpisodeInfo, View
+from ..identity import content_hash
+from ..lazy import LazyEpisode, Numbers
+from .folder_facts import CameraFacts, Facts, fact_files, read_cameras, read_facts
+from .folder_tables import find_table, flat, read_table
+from .folder_views import Clip, FoundView, depth_frames, find_views, image_clip, looks_like_video, video_clip
+from .reader import EpisodeSummary, Reader
+from .tool_pose import tool_pose
+from .views import assign_views, split_views
+
+_ASSUMED_HZ = 10.0
+_TOLERATED = 0.1  # a table that is shorter than the images by more than this share is not of this episode
+
+
+class FolderReader:
+    """Reads folders of videos or images, and lone videos."""
+
+    format = "folder"
+    looks_for = (
+        "a video (mp4, mov, mkv, webm, avi), or a folder with static.mp4 or static/*.png (and wrist, front, ...)"
+    )
+
+    def recognise(self, path: Path) -> bool:
+        """Whether it is a video, or a folder with a video or images named after a view."""
+        if path.is_file():
+            return looks_like_video(path)
+        return any(view.images or looks_like_video(view.video or path) for view in find_views(path))
+
+    def episodes(self, path: Path) -> Sequence[EpisodeSummary]:
+        """The one episode; reads no video."""
+        if path.is_file():
+            return [_summary(path, "video", Facts(), None, {"static": ""}, depth=False)]
+        found, facts = find_views(path), read_facts(path)
+        views = assign_views(view.name for view in found)
+        depth = facts.depth_unit is not None and any(view.depth for view in found)
+        lengths = [len(view.images) for view in found]
+        length = min(lengths) if all(lengths) else None
+        return [_summary(path, "folder", facts, length, views, depth=depth)]
+
+    def open(self, path: Path, index: int) -> Episode:
+        """The episode; only index 0 exists. Reads the index of each video, and its first images for their size."""
+        if index != 0:
+            raise EpisodeError(f"{path}: has one episode, #0; asked for #{index}")
+        return _open_video(path) if path.is_file() else _Opening(path).lazy()
+
+
+def _open_video(path: Path) -> LazyEpisode:
+    clip = video_clip(path, path.parent)
+    info = EpisodeInfo(
+        source="video",
+        instruction="",
+        length=clip.length,
+        control_hz=clip.rate or _ASSUMED_HZ,
+        views=("static",),
+        depth_scale=None,
+        depth_origin=None,
+        has_exact_flow=False,
+        outcome=None,
+        action_space=None,
+        notes=(clip.note,) if clip.note else (),
+    )
+    return LazyEpisode(
+        name=f"{path}#0",
+        info=info,
+        content_hash=content_hash(path.parent, [path], salt="video-1"),
+        frame_steps=np.arange(clip.length),
+        cameras={"static": Camera(source_name=path.name, size=clip.size, rgb=clip.rgb)},
+    )
+
+
+class _Opening:
+    """One folder on its way to a `LazyEpisode`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found = find_views(path)
+        self._facts, self._known = read_facts(path), read_cameras(path)
+        self._clips = {view.name: self._clip(view) for view in self._found}
+        self._notes = [clip.note for clip in self._clips.values() if clip.note]
+        self._tables: list[Path] = []
+        self._length = min(clip.length for clip in self._clips.values())
+        if any(clip.length != self._length for clip in self._clips.values()):
+            counts = ", ".join(f"{name} {clip.length}" for name, clip in self._clips.items())
+            self._notes.append(f"its views have different lengths ({counts} frames): ends with the shortest")
+
+    def lazy(self) -> LazyEpisode:
+        facts = self._facts
+        numbers = self._numbers()
+        cameras = {view.name: self._camera(view) for view in self._found}
+        own, others = split_views(cameras, assign_views(cameras))
+        rates = [clip.rate for clip in self._clips.values() if clip.rate is not None]
+        hz = facts.fps or (rates[0] if rates else _ASSUMED_HZ)
+        has_depth = any(camera.depth is not None for camera in own.values())
+        info = EpisodeInfo(
+            source="folder",
+            instruction=facts.instruction,
+            length=self._length,
+            control_hz=hz,
+            views=tuple(own),
+            depth_scale=facts.depth_scale if has_depth else None,
+            depth_origin=facts.depth_origin if has_depth else None,
+            has_exact_flow=False,
+            outcome=facts.outcome,
+            action_space=facts.action_space if numbers.action is not None else None,
+            assumed=() if facts.fps or rates else ("control_hz",),
+            notes=tuple(self._notes),
+        )
+        files = [*(path for view in self._found for path in view.files), *fact_files(self._path), *self._tables]
+        return LazyEpisode(
+            name=f"{self._path}#0",
+            info=info,
+            content_hash=content_hash(self._path, files, salt="folder-1"),
+            frame_steps=np.arange(self._length),
+            cameras=own,
+            others=others,
+            numbers=lambda: numbers,
+        )
+
+    def _clip(self, view: FoundView) -> Clip:
+        return video_clip(view.video, self._path) if view.video else image_clip(view.images, self._path)
+
+    def _camera(self, view: FoundView) -> Camera:
+        clip, known = self._clips[view.name], self._known.get(view.name)
+        depth = None
+        if view.depth and self._facts.depth_unit is None:
+            self._notes.append(f"the depth of '{view.name}' is not read: meta.yaml states no depth_unit")
+        elif view.depth and self._facts.depth_unit is not None:
+            count, depth = depth_frames(view.depth, self._path, self._facts.depth_unit)
+            if count < self._length:
+                raise EpisodeError(
+                    f"{self._path}: '{view.name}' has {count} depth images for {self._length} images of colours"
+                )
+        return Camera(
+            source_name=view.name,
+            size=clip.size,
+            rgb=clip.rgb,
+            depth=depth,
+            K=None if known is None else _intrinsics(known, clip.size),
+            T_world_camera=None if known is None else self._poses(known, view.name),
+        )
+
+    def _poses(self, known: CameraFacts, name: str) -> np.ndarray | None:
+        poses = known.T_world_camera
+        if poses is None:
+            return None
+        if poses.ndim == 2:
+            return np.broadcast_to(poses, (self._length, 4, 4))
+        if len(poses) < self._length:
+            raise EpisodeError(f"{self._path}: camera.yaml has {len(poses)} poses of '{name}' for {self._length} steps")
+        return poses[: self._length]
+
+    def _numbers(self) -> Numbers:
+        features: dict[str, np.ndarray] = {}
+        state, action = self._table(features, "state", "states"), self._table(features, "actions", "action")
+        pose = None if state is None else tool_pose(*state)
+        command = None
+        if action is not None and self._facts.action_space is not None and action[0].shape[1] == 7:
+            command = action[0]
+        end = self._length  # the second table may have been the shorter one
+        return Numbers(
+            state=None if pose is None else pose[:end],
+            action=None if command is None else command[:end],
+            features={name: column[:end] for name, column in features.items()},
+        )
+
+    def _table(self, features: dict[str, np.ndarray], *stems: str) -> tuple[np.ndarray, list[str]] | None:
+        """One table cut to the episode's length, its columns added to the features."""
+        path = find_table(self._path, *stems)
+        if path is None:
+            return None
+        self._tables.append(path)
+        table = read_table(path, self._path)
+        rows = len(next(iter(table.values())))
+        if rows < self._length and self._length - rows > max(1, _TOLERATED * self._length):
+            self._notes.append(f"{path.name} is not read: it has {rows} rows for {self._length} frames")
+            return None
+        if rows != self._length:
+            self._notes.append(f"{path.name} has {rows} rows for {self._length} frames: ends with the shorter")
+        self._length = min(self._length, rows)
+        features |= {f"{stems[0]}/{name}": column for name, column in table.items()}
+        return flat(table)
+
+
+def _intrinsics(known: CameraFacts, size: tuple[int, int]) -> np.ndarray | None:
+    """K in pixels of the images, whatever size it was measured at."""
+    if known.K is None or known.size is None:
+        return known.K
+    return np.diag([size[1] / known.size[1], size[0] / known.size[0], 1.0]) @ known.K
+
+
+def _summary(
+    path: Path, source: str, facts: Facts, length: int | None, views: dict[View, str], *, depth: bool
+) -> EpisodeSummary:
+    return EpisodeSummary(
+        name=f"{path}#0",
+        source=source,
+        instruction=facts.instruction,
+        length=length,
+        views=tuple(views),
+        depth=(facts.depth_origin, facts.depth_scale) if depth else None,
+        outcome=facts.outcome,
+    )
+
+
+READER: Reader = FolderReader()

@@ -1,0 +1,177 @@
+"""The views of a folder: a video or a folder of numbered images for each, and depth beside them.
+
+    VIEW.mp4 (.mov .m4v .mkv .webm .avi)   or   VIEW/000000.png (.jpg .jpeg), in the order of their names
+    VIEW_depth/000000.png (16 bits) or .npy (h, w)   or   VIEW_depth.npy (t, h, w)
+
+Depth counts the `depth_unit` of meta.yaml. VIEW is any name with one of the words of `VIEW_WORDS`.
+
+Dimensions: t frame, h w pixels.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from model.errors import EpisodeError, UnsafeFileError
+
+from ..media.images import MAX_BYTES, decode_depth_image, decode_image, image_size, read_image_file
+from ..media.video import Video, is_video
+from ..safe_npy import read_npy
+from ..safe_path import plain_file
+from .views import STATIC_WORDS, WRIST_WORDS, words_of
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi"})
+VIEW_WORDS = {*WRIST_WORDS, *STATIC_WORDS, "cam", "camera", "view"} - {"base", "tool", "high"}
+MAX_VIDEO_BYTES = 64 << 30
+_IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+_DEPTH = re.compile(r"^(?P<view>.+)_depth$|^depth_(?P<also>.+)$|^(?P<alone>depth)$")
+_MAX_IMAGES = 1_000_000
+
+ReadDepth = Callable[[int], Float[np.ndarray, "h w"]]
+
+
+@dataclass
+class FoundView:
+    """One view before anything of it is read: its video or its images, and its depth if there is any."""
+
+    name: str
+    video: Path | None = None
+    images: list[Path] = field(default_factory=list[Path])
+    depth: list[Path] = field(default_factory=list[Path])
+
+    @property
+    def files(self) -> list[Path]:
+        """All of its files."""
+        return [*([self.video] if self.video else []), *self.images, *self.depth]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """The frames of a view.
+
+    Attributes:
+        rate: Frames a second, None for images.
+        note: What is wrong with it, "" if nothing is.
+    """
+
+    length: int
+    size: tuple[int, int]
+    rgb: Callable[[int], np.ndarray]
+    rate: float | None
+    note: str
+
+
+def find_views(folder: Path) -> list[FoundView]:
+    """The views in a folder, by name; looks at names, and into folders with a view's name."""
+    views: dict[str, FoundView] = {}
+    depths: dict[str, list[Path]] = {}
+    for path in _entries(folder):
+        stem = path.name if path.is_dir() else path.stem
+        depth = _DEPTH.match(stem)
+        if depth is not None:
+            depths[depth["view"] or depth["also"] or ""] = _frames(path, {".png", ".npy"}) if path.is_dir() else [path]
+        elif not VIEW_WORDS & set(words_of(stem)):
+            continue
+        elif path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
+            views.setdefault(stem, FoundView(name=stem)).video = path
+        elif path.is_dir() and (images := _frames(path, _IMAGE_SUFFIXES)):
+            views.setdefault(stem, FoundView(name=stem)).images = images
+    for name, view in views.items():
+        view.depth = depths.get(name, depths.get("", []) if len(views) == 1 else [])
+    return [views[name] for name in sorted(views)]
+
+
+def video_clip(path: Path, root: Path) -> Clip:
+    """The frames of a video, up to the last one that can be read."""
+    plain_file(path, root, max_bytes=MAX_VIDEO_BYTES)
+    video = Video(path)
+    note = ""
+    if video.complaint:
+        note = f"{path.name} is damaged ({video.complaint}): its first {video.readable} frames can be read"
+    return Clip(length=video.readable, size=video.size, rgb=video.frame, rate=video.rate, note=note)
+
+
+def image_clip(paths: list[Path], root: Path) -> Clip:
+    """The images of a folder, up to the first empty one, as a full disk or a killed recorder leaves it."""
+    size = image_size(_bytes(paths[0], root), paths[0])
+    empty = next((at for at, path in enumerate(paths) if path.stat().st_size == 0), len(paths))
+    note = "" if empty == len(paths) else f"{paths[empty].name} is empty: the {empty} images before it can be read"
+    return Clip(length=empty, size=size, rgb=partial(_read_image, paths, root), rate=None, note=note)
+
+
+def depth_frames(paths: list[Path], root: Path, unit: float) -> tuple[int, ReadDepth]:
+    """How many depth images there are, and how to read one: float32 metres, NaN = invalid.
+
+    Args:
+        paths: One npy file (t, h, w), or one PNG or npy file for each frame.
+        root: They must lie in it.
+        unit: Metres of one count.
+    """
+    if len(paths) == 1 and paths[0].suffix == ".npy":
+        stack = read_npy(paths[0], root, kinds="uif")
+        if stack.ndim == 3:
+            return len(stack), lambda index: _metres(stack[index], unit)
+    return len(paths), lambda index: _metres(_read_depth(paths[index], root), unit)
+
+
+def looks_like_video(path: Path) -> bool:
+    """Whether a file is named and begins like a video."""
+    try:
+        if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return is_video(file.read(16))
+    except OSError:
+        return False
+
+
+def _read_image(paths: list[Path], root: Path, index: int) -> np.ndarray:
+    return decode_image(_bytes(paths[index], root), paths[index])
+
+
+def _read_depth(path: Path, root: Path) -> np.ndarray:
+    if path.suffix == ".npy":
+        depth = read_npy(path, root, kinds="uif")
+        if depth.ndim != 2:
+            raise EpisodeError(f"{path}: has shape {depth.shape}, expected (height, width)")
+        return depth
+    return decode_depth_image(_bytes(path, root), path)
+
+
+def _bytes(path: Path, root: Path) -> bytes:
+    plain_file(path, root, max_bytes=MAX_BYTES)
+    return read_image_file(path)
+
+
+def _metres(depth: np.ndarray, unit: float) -> Float[np.ndarray, "h w"]:
+    metres = depth.astype(np.float32) * np.float32(unit)
+    metres[~(np.isfinite(metres) & (metres > 0))] = np.nan
+    return metres
+
+
+def _frames(folder: Path, suffixes: frozenset[str] | set[str]) -> list[Path]:
+    paths = [path for path in _entries(folder) if path.suffix.lower() in suffixes]
+    if len(paths) > _MAX_IMAGES:
+        raise UnsafeFileError(f"{folder}: more than {_MAX_IMAGES} images")
+    return sorted(paths, key=_natural)
+
+
+def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """2 before 10, whatever stands around them."""
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in words_of(path.stem)], path.name
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(folder / entry.name for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        return []
