@@ -1,17 +1,17 @@
-"""Makes `import gradio` and the building of a page four times faster; the page has to be useful within 10 seconds.
+"""Makes `import gradio` and the building of a page three times faster; the page has to be useful within 10 seconds.
 
 Gradio 6 does work that serves its own developers and notebooks, on every import: while its component classes are
 created it rewrites a `.pyi` stub beside every component's source (two thirds of the import, into site-packages, which
-may be read-only) and renders 216 docstrings through jinja; it imports pandas for tables that this page does not have;
-it makes three HTTPS clients, each of which parses the machine's certificates; and it builds a whole web application
-three times before the one that is mounted. None of it is needed to serve a page.
+may be read-only) and renders 216 docstrings through jinja; it makes three HTTPS clients, each of which parses the
+machine's certificates; and it builds a whole web application three times before the one that is mounted. None of it is
+needed to serve a page. (It also imports pandas at once, half a second. `importlib`'s LazyLoader is no answer to that:
+in Python 3.11 two threads that look into the module at the same time find half of it.)
 """
 
 from __future__ import annotations
 
 import importlib.abc
 import importlib.machinery
-import importlib.util
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -42,8 +42,6 @@ _TRIMMED: dict[str, Callable[[ModuleType], None]] = {
     "httpx._config": _share_tls_context,
 }
 """What to do with a module right after it was run. Nothing is done to a version that lacks the function."""
-_LAZY = "pandas"
-"""Imported by gradio at once, used by none of our components: it is run when something first looks into it."""
 
 
 class _Trimmed(importlib.abc.Loader):
@@ -69,12 +67,11 @@ class _Finder(importlib.abc.MetaPathFinder):
         path: Any,
         target: ModuleType | None = None,  # a namespace package's path is no Sequence
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != _LAZY and fullname not in _TRIMMED:
+        if fullname not in _TRIMMED:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
         if spec is not None and spec.loader is not None:
-            lazy = fullname == _LAZY
-            spec.loader = importlib.util.LazyLoader(spec.loader) if lazy else _Trimmed(spec.loader)
+            spec.loader = _Trimmed(spec.loader)
         return spec
 
 
