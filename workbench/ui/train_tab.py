@@ -44,9 +44,9 @@ def add_train_tab(desk: TrainingDesk, tabs: gr.Tabs, tab: gr.Tab, others: list[g
             start, inputs = _add_start_form(desk)
             run = gr.Dropdown(choices=[], label=WORDS["run"], interactive=True)
             with gr.Row():
-                stop = gr.Button(WORDS["stop"], size="sm")
-                resume = gr.Button(WORDS["resume"], size="sm")
-                opened = gr.Button(WORDS["open"], size="sm", variant="primary")
+                stop = gr.Button(WORDS["stop"], size="sm", min_width=80)
+                resume = gr.Button(WORDS["resume"], size="sm", min_width=80)
+            opened = gr.Button(WORDS["open"], size="sm", variant="primary")
             status = gr.Markdown(WORDS["no_run"], elem_id="run-status")
         with gr.Column(scale=3, min_width=480):
             curves = gr.Plot(label=WORDS["curves"], elem_id="run-curves")
