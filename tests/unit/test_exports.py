@@ -105,7 +105,7 @@ def test_a_film_has_one_frame_for_each_prediction(episode: MemoryEpisode, tmp_pa
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     folder = tmp_path_factory.mktemp("exports")
-    save_packed(make_recording(length=8, frame_stride=2), folder / "episodes" / "lift")
+    save_packed(make_recording(length=8, frame_stride=1), folder / "episodes" / "lift")
     make_checkpoint(folder / "tiny")
     catalog = Catalog(episode_roots=[folder / "episodes"], checkpoint_roots=[folder / "tiny"])
     app = make_server(Desk(catalog), Viewer())
