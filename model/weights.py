@@ -42,18 +42,25 @@ class CompatibilityReport:
 
     def __str__(self) -> str:
         """One line: each kind of misfit with its first names."""
-        kinds = {
+        parts = [
+            f"{len(names)} {kind} ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
+            for kind, names in self._kinds().items()
+            if names
+        ]
+        return "; ".join([f"{self.loaded} tensors fit", *parts])
+
+    def _kinds(self) -> dict[str, tuple[str, ...]]:
+        return {
             "missing": self.missing,
             "unexpected": self.unexpected,
             "reshaped": self.reshaped,
             "not finite": self.not_finite,
         }
-        parts = [
-            f"{len(names)} {kind} ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
-            for kind, names in kinds.items()
-            if names
-        ]
-        return "; ".join([f"{self.loaded} tensors fit", *parts])
+
+    def listing(self) -> str:
+        """Every name, one a line."""
+        lines = [f"  {kind}: {name}" for kind, names in self._kinds().items() for name in names]
+        return "\n".join([f"{self.loaded} tensors fit, {len(lines)} do not", *lines])
 
 
 def save_weights(policy: nn.Module, path: Path) -> None:

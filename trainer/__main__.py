@@ -8,12 +8,11 @@ from model.cli import run_command
 
 COMMANDS = {
     "record": ("trainer.simulation.record", "drive real LIBERO tasks and record the episodes that succeed"),
-    "pack": (
-        "trainer.episodes.pack",
-        "copy packed episodes into another encoding (compressed | mapped) and check them",
-    ),
+    "pack": ("trainer.episodes.pack", "turn episodes of any format into packed training data; check packed ones"),
+    "export": ("trainer.episodes.export", "write episodes of any format as CALVIN, LIBERO HDF5 or LeRobot v3.0"),
     "label": ("trainer.labels.command", "give episodes pseudo-depth or tracks; goes on where it was"),
     "train": ("trainer.loop.train", "train a policy on packed episodes; resumes exactly"),
+    "import": ("trainer.loop.import_gr_mg", "turn a policy checkpoint of GR-MG, the backbone, into one of ours"),
     "evaluate": ("trainer.metrics.evaluate", "score a checkpoint against the trivial baselines"),
 }
 
