@@ -1,20 +1,25 @@
-"""`python -m trainer pack SRC DST --encoding mapped`: copies packed episodes into another encoding, or checks them."""
+"""`python -m trainer pack SRC DST`: any source as packed training data, or packed episodes checked and re-encoded."""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from model.errors import EpisodeError
-from trainer.files import folder_bytes
+from model.errors import EpisodeError, WorkbenchError
+from trainer.files import MANIFEST, folder_bytes
 
 from .cache import cache_root, clean_cache
-from .open import find_episodes, open_episode, split_name
-from .packed import PackedEpisode
+from .convert import recording_of
+from .episode import Episode
+from .open import find_datasets, find_episodes, list_episodes, open_episode, split_name
+from .packed import PackedEpisode, save_packed
+from .readers.reader import EpisodeSummary
 from .schema import Encoding
 from .transcode import save_as
 
@@ -23,13 +28,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PackArguments:
-    """Copy packed episodes into another encoding, or verify them.
+    """Turn episodes of any format into packed training data, or verify packed ones.
+
+    Run the same command again to go on where it stopped: an episode is written whole or not at all, and what is there
+    is kept. Episodes that cannot be read are listed at the end, the rest is packed all the same.
 
     Attributes:
-        source: An episode, or a folder with episodes in it.
-        destination: Where the copies go, under the same names relative to `source`.
+        source: An episode (PATH#INDEX), a dataset, or a folder with such in it.
+        destination: Where the packed episodes go, under their names relative to `source`.
         encoding: compressed (small, to move around) or mapped (raw memory maps, for training).
         verify: Compare every file with its sha256 and decode everything; with a destination, the copies too.
+        silent_play: Also what has no instruction, in a dataset where other episodes have one (CALVIN's raw play).
+        longest: Control steps; a longer episode is packed in pieces of at most this length.
         clean_cache: Remove all local memory-mapped copies first.
     """
 
@@ -37,12 +47,26 @@ class PackArguments:
     destination: tyro.conf.Positional[Path | None] = None
     encoding: Annotated[Encoding, tyro.conf.arg(aliases=["-e"])] = "compressed"
     verify: bool = False
+    silent_play: bool = False
+    longest: int = 2000
     clean_cache: bool = False
+
+
+@dataclass
+class _Tally:
+    """What was packed so far."""
+
+    episodes: int = 0
+    kept: int = 0
+    frames: int = 0
+    bytes: int = 0
 
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
     arguments = tyro.cli(PackArguments, args=argv, prog="python -m trainer pack")
+    if arguments.longest < 2:
+        raise EpisodeError(f"pack: --longest must be at least 2, got {arguments.longest}")
     if arguments.clean_cache:
         log.info("%s: %d memory-mapped copies removed", cache_root(), clean_cache())
     if arguments.source is None:
@@ -51,26 +75,101 @@ def main(argv: list[str]) -> int:
         return 0
     if arguments.destination is None and not arguments.verify:
         raise EpisodeError("pack: name a destination folder, or --verify to check the source")
-    names = find_episodes(arguments.source)
+    names = _names(arguments.source, silent_play=arguments.silent_play)
     if not names:
         open_episode(arguments.source)  # says what was looked for
-    for name in names:
-        _pack(name, arguments)
+    _pack_all(names, arguments)
     return 0
 
 
-def _pack(name: str, arguments: PackArguments) -> None:
+def _names(source: Path, *, silent_play: bool) -> list[str]:
+    """The episodes to pack."""
+    path, index = split_name(str(source))
+    if f"{path}#{index}" == str(source):
+        return [str(source)]
+    names: list[str] = []
+    for dataset, reader in find_datasets(path):
+        if reader.format == "packed":
+            names.append(f"{dataset}#0")
+            continue
+        listed = [item for item in list_episodes(dataset) if isinstance(item, EpisodeSummary)]
+        spoken = [item for item in listed if item.instruction]
+        if spoken and not silent_play and len(spoken) < len(listed):
+            log.info("%s: %d episodes without an instruction left out", dataset, len(listed) - len(spoken))
+            listed = spoken
+        names += [item.name for item in listed] or find_episodes(dataset)
+    return names
+
+
+def _pack_all(names: list[str], arguments: PackArguments) -> None:
+    """Packs one after the other; raises at the end when some could not be."""
+    started, tally = time.monotonic(), _Tally()
+    failed: list[WorkbenchError] = []
+    for number, name in enumerate(names, 1):
+        try:
+            _pack(name, arguments, tally)
+        except WorkbenchError as error:
+            log.error("%s", error)
+            failed.append(error)
+        spent = time.monotonic() - started
+        left = spent / number * (len(names) - number)
+        log.info("%d of %d, %.0f frames a second, about %.0f s left", number, len(names), tally.frames / spent, left)
+    spent = time.monotonic() - started
+    if arguments.destination is not None:
+        rates = (tally.frames, tally.frames / spent, tally.bytes / 2**20, tally.bytes / 2**20 / spent)
+        log.info("%d packed, %d were there", tally.episodes, tally.kept)
+        log.info("%d frames, %.1f a second; %.1f MiB written, %.2f a second", *rates)
+    if failed:
+        more = "" if len(failed) == 1 else f" (and {len(failed) - 1} more, see above)"
+        raise type(failed[0])(f"{failed[0]}{more}; run again to retry")
+
+
+def _pack(name: str, arguments: PackArguments, tally: _Tally) -> None:
     episode = open_episode(name)
-    if not isinstance(episode, PackedEpisode):
-        raise EpisodeError(f"{name}: not a packed episode")
     if arguments.verify:
-        episode.verify()
-        log.info("%s: verified, %s, sha256 %s", name, episode.encoding, episode.content_hash[:12])
-    if arguments.destination is not None and arguments.source is not None:
-        path = split_name(name)[0]
-        target = arguments.destination / path.relative_to(arguments.source)
-        save_as(episode, target, arguments.encoding)
+        _verify(episode)
+    if arguments.destination is None or arguments.source is None:
+        return
+    for target, start, stop in _targets(episode, arguments.source, arguments.destination, arguments.longest):
+        if (target / MANIFEST).is_file():
+            PackedEpisode(target)  # raises when it is not whole
+            tally.kept += 1
+            continue
+        if isinstance(episode, PackedEpisode):
+            save_as(episode, target, arguments.encoding)
+        else:
+            save_packed(recording_of(episode, start, stop), target, arguments.encoding)
         copy = PackedEpisode(target)
         if arguments.verify:
             copy.verify()
-        log.info("%s: %.2f MiB, %s", target, folder_bytes(target) / 2**20, copy.encoding)
+        size = folder_bytes(target)
+        tally.episodes, tally.frames, tally.bytes = (
+            tally.episodes + 1,
+            tally.frames + copy.meta.n_frames,
+            tally.bytes + size,
+        )
+        log.info("%s: %.2f MiB, %s", target, size / 2**20, copy.encoding)
+
+
+def _verify(episode: Episode) -> None:
+    """Reads everything there is."""
+    if isinstance(episode, PackedEpisode):
+        episode.verify()
+        log.info("%s: verified, %s, sha256 %s", episode.name, episode.encoding, episode.content_hash[:12])
+        return
+    for step in episode.frame_steps:
+        recording_of(episode, int(step), int(step) + 1)
+    log.info("%s: every frame decodes; sha256 %s", episode.name, episode.content_hash[:12])
+
+
+def _targets(episode: Episode, source: Path, destination: Path, longest: int) -> Iterator[tuple[Path, int, int]]:
+    """The folders an episode goes to, with the steps of each."""
+    path, index = split_name(episode.name)
+    target = destination / path.relative_to(split_name(str(source))[0])
+    if isinstance(episode, PackedEpisode):
+        yield target, 0, episode.info.length
+        return
+    length = episode.info.length
+    for piece, start in enumerate(range(0, length, longest)):
+        name = f"{index:06d}" if length <= longest else f"{index:06d}-{piece:03d}"
+        yield target / name, start, min(start + longest, length)

@@ -13,6 +13,7 @@ import numpy as np
 _DTYPE = re.compile(r"([biufcSUO?])(\d{0,6})")
 _ORDERS = ("<", ">", "=", "|")
 _MAX_DIMS = 32
+_LAST_CHARACTER = 0x10FFFF
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
 
@@ -75,8 +76,17 @@ def _filled(dtype: np.dtype, shape: tuple[int, ...], order: Any, data: Any) -> n
     else:
         if type(data) is not bytes or len(data) != count * dtype.itemsize or not dtype.itemsize:
             raise ValueError(f"an array of {count} {dtype} has other content")
-        array = np.frombuffer(bytearray(data), dtype)
+        array = _values(data, dtype)
     return array.reshape(shape, order=order)
+
+
+def _values(data: bytes, dtype: np.dtype) -> np.ndarray:
+    """Bytes as values in this machine's byte order; texts only of characters that exist (numpy would crash later)."""
+    array = np.frombuffer(bytearray(data), dtype)
+    array = array.astype(dtype.newbyteorder("="), copy=False)
+    if dtype.kind == "U" and len(array) and array.view(np.uint32).max() > _LAST_CHARACTER:
+        raise ValueError("a text has characters that do not exist")
+    return array
 
 
 def _objects(items: list[Any]) -> np.ndarray:
@@ -110,7 +120,7 @@ def _scalar(dtype: Any, data: Any) -> Any:
         raise ValueError("a scalar is not numpy's")
     if dtype.dtype.kind == "O" or not data:
         raise ValueError("a scalar holds an object")
-    return np.frombuffer(data, dtype.dtype)[0]
+    return _values(data, dtype.dtype)[0]
 
 
 def _dtype(name: Any, align: Any = False, copy: Any = True) -> PendingDtype:

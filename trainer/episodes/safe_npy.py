@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -46,6 +46,15 @@ _ZIP_ERRORS = (
     MemoryError,
 )
 Shape = tuple[int | None, ...]
+
+
+@runtime_checkable  # so that the tests can check annotations
+class Readable(Protocol):
+    """What bytes are read from: a file, or a member of an archive."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes, fewer at the end."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,7 @@ def read_npy(path: Path, root: Path, *, kinds: str = "biuf", max_bytes: int = MA
         raise EpisodeError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def read_header(file: BinaryIO, where: str, kinds: str) -> NpyHeader:
+def read_header(file: Readable, where: str, kinds: str) -> NpyHeader:
     """Reads the header and leaves `file` at the first byte of data.
 
     Raises:
@@ -187,7 +196,7 @@ class NpzFile:
             raise EpisodeError(f"{where} is missing")
         try:
             with self._zip.open(self._members[name]) as file:
-                header = read_header(file, where, kinds)  # pyright: ignore[reportArgumentType] - reads like a file
+                header = read_header(file, where, kinds)
                 if shape is not None and not _fits(header.shape, shape):
                     wanted = tuple("any" if length is None else length for length in shape)
                     raise EpisodeError(f"{where} has shape {header.shape}, expected {wanted}")
@@ -196,7 +205,7 @@ class NpzFile:
                 announced = self._members[name].file_size
                 if header.nbytes > announced:
                     raise UnsafeFileError(f"{where} announces {header.nbytes} bytes and has {announced}")
-                return header, _read_data(file, header, where)  # pyright: ignore[reportArgumentType]
+                return header, _read_data(file, header, where)
         except _ZIP_ERRORS as error:
             raise EpisodeError(f"{where} is damaged ({error})") from None
 
@@ -229,7 +238,7 @@ def _fits(shape: tuple[int, ...], wanted: Shape) -> bool:
     return len(shape) == len(wanted) and all(w in (None, s) for s, w in zip(shape, wanted, strict=True))
 
 
-def _read_data(file: BinaryIO, header: NpyHeader, where: str) -> np.ndarray:
+def _read_data(file: Readable, header: NpyHeader, where: str) -> np.ndarray:
     """Reads in pieces: a header that lies about its size costs no more memory than the file has bytes."""
     left, pieces = header.nbytes, []
     while left and (piece := file.read(min(left, 1 << 20))):
