@@ -82,13 +82,13 @@ class DepthOptions(LabelOptions):
     Attributes:
         model: Folder or downloaded hub id of a Depth-Anything-V2 model, relative or metric.
         temporal: FILE.py:FUNCTION of a temporal model (Video-Depth-Anything): it gets frames (f, h, w, 3) uint8 and
-            returns inverse depth (f, h, w). It is aligned to `model`, one scale and shift per clip.
+            returns inverse depth (f, h, w). Its scale comes from --anchors, else from a metric --model.
         anchors: What fixes the scale: the episode's own sensor, a table plane, or the gripper's tip.
         plane_height: For --anchors plane: its z in the world, metres.
         max_side: Depth is kept at this many pixels a side at most.
     """
 
-    model: str
+    model: str | None = None
     temporal: str | None = None
     anchors: AnchorSource | None = None
     plane_height: float | None = None

@@ -1,8 +1,8 @@
 """Labels with pseudo-depth: a network's word for every frame, brought to metres by one scale and shift per clip.
 
-With a temporal model, its clip is consistent over time and the per-frame model knows the scale: the first is aligned to
-the second (the paper combines Video-Depth-Anything with Depth-Anything-V2; how is our choice). Anchors, where the
-episode has them, fix the scale better than any network. Without anchors and without a metric network depth stays
+A temporal model's clip is consistent over time and the per-frame model may know the scale: without anchors the first
+is aligned to the second (the paper combines Video-Depth-Anything with Depth-Anything-V2; how is our choice). Anchors,
+where the episode has them, fix the scale better than any network. Without anchors and without a metric network depth stays
 relative, and says so.
 
 Dimensions: f frame, h w pixels.
@@ -17,13 +17,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8, UInt16
+from jaxtyping import Float, Float32, UInt16
 
-from model.errors import EpisodeError
+from model.errors import ConfigError, EpisodeError
 from trainer.episodes.codecs import metres, quantise_depth
 from trainer.episodes.episode import Episode, View
 
-from .align import align
+from .align import AlignedSpace, Alignment, align
 from .anchors import AnchorSource, find_anchors
 from .depth_network import DepthNetwork, PluginDepth, TransformersDepth
 from .labeller import Label, LabelKind
@@ -38,20 +38,24 @@ class DepthLabeller:
     """Estimates depth from colour.
 
     Attributes:
-        model: Folder or downloaded hub id of a Depth-Anything-like model, relative or metric.
-        temporal: FILE.py:FUNCTION of a temporal model, aligned to `model`.
+        model: Folder or downloaded hub id of a Depth-Anything-like model, relative or metric; None = `temporal` alone.
+        temporal: FILE.py:FUNCTION of a temporal model.
         anchors: What fixes the scale; None = only what the network knows.
         plane_height: For anchors = plane: its z in the world, metres.
         view: Whose frames.
         max_side: Depth is kept at this many pixels a side at most.
     """
 
-    model: str
+    model: str | None = None
     temporal: str | None = None
     anchors: AnchorSource | None = None
     plane_height: float | None = None
     view: View = "static"
     max_side: int = 256
+
+    def __post_init__(self) -> None:
+        if self.model is None and self.temporal is None:
+            raise ConfigError("depth needs a network: --model FOLDER_OR_HUB_ID, --temporal FILE.py:FUNCTION, or both")
 
     @property
     def kind(self) -> LabelKind:
@@ -64,7 +68,7 @@ class DepthLabeller:
         return {
             "name": "monocular-depth",
             "version": _VERSION,
-            "weights_sha256": self._network.content_hash,
+            "weights_sha256": None if self._single is None else self._single.content_hash,
             "temporal_sha256": None if self._temporal is None else self._temporal.content_hash,
             "anchors": self.anchors,
             "plane_height": self.plane_height,
@@ -77,18 +81,20 @@ class DepthLabeller:
         if not episode.has("rgb", self.view):
             raise EpisodeError(f"{episode.name}: has no camera '{self.view}' whose frames could be looked at")
         frames = [episode.rgb(self.view, int(step)) for step in episode.frame_steps]
-        raw, space, facts = self._network(frames), self._network.space, dict[str, Any]()
-        if self._temporal is not None:
-            raw, space, facts["temporal"] = self._steadied(self._temporal, frames, raw)
-        alignment = None
+        network = self._network
+        raw, audit, metric = network(frames).astype(np.float64), None, network.space == "depth"
         if self.anchors is not None:
             found = find_anchors(episode, self.view, self.anchors, plane_height=self.plane_height)
-            alignment = align(raw[found.frame, found.rows, found.columns], found.z, found.frame, space)
-            facts["scale_audit"] = {"anchors_from": self.anchors, **dataclasses.asdict(alignment)}
-        metric = alignment is not None or space == "depth"
-        depth = alignment.metres(raw) if alignment is not None else raw.astype(np.float64)
-        codes, coding = _encode(_shrunk(depth, self.max_side), metric=metric)
-        facts |= {
+            fit = align(raw[found.frame, found.rows, found.columns], found.z, found.frame, network.space)
+            raw, metric = fit.metres(raw), True
+            audit = {"anchors_from": self.anchors, **dataclasses.asdict(fit)}
+        elif self._temporal is not None and self._single is not None and self._single.space == "depth":
+            fit = _align_clips(raw, self._temporal.space, self._single(frames))
+            raw, metric = fit.metres(raw), True
+            audit = {"anchors_from": "model", **dataclasses.asdict(fit)}
+        codes, coding = _encode(_shrunk(raw, self.max_side), metric=metric)
+        facts = {
+            "scale_audit": audit,
             "labeller": dict(self.identity),
             "view": self.view,
             "origin": "pseudo",
@@ -98,27 +104,17 @@ class DepthLabeller:
         }
         return Label(arrays={f"{self.view}.depth": codes}, facts=facts)
 
-    def _steadied(
-        self, temporal: DepthNetwork, frames: list[UInt8[np.ndarray, "h w 3"]], single: Float32[np.ndarray, "f h w"]
-    ) -> tuple[Float32[np.ndarray, "f h w"], Any, dict[str, Any]]:
-        """The temporal clip in the units of the per-frame network."""
-        steady, space = temporal(frames), self._network.space
-        rng = np.random.default_rng(0)
-        height, width = single.shape[1:]
-        count = (len(frames), _SAMPLES)
-        at = (
-            np.arange(len(frames))[:, None].repeat(_SAMPLES, 1),
-            rng.integers(0, height, count),
-            rng.integers(0, width, count),
-        )
-        z = 1.0 / np.maximum(single[at], 1e-6) if space == "inverse" else single[at]
-        alignment = align(steady[at].ravel(), z.ravel(), at[0].ravel(), temporal.space)
-        depth = alignment.metres(steady)
-        return (1.0 / depth if space == "inverse" else depth).astype(np.float32), space, dataclasses.asdict(alignment)
+    @property
+    def _network(self) -> DepthNetwork:
+        """The one whose word is stored."""
+        found = self._temporal or self._single
+        if found is None:  # checked on construction
+            raise ConfigError("depth needs a network")
+        return found
 
     @cached_property
-    def _network(self) -> DepthNetwork:
-        return TransformersDepth(self.model)
+    def _single(self) -> DepthNetwork | None:
+        return None if self.model is None else TransformersDepth(self.model)
 
     @cached_property
     def _temporal(self) -> DepthNetwork | None:
@@ -143,6 +139,17 @@ def depth_of(label: Label, view: View, frame: int, size: tuple[int, int]) -> Flo
     rows = (np.arange(size[0]) + 0.5) * depth.shape[0] / size[0]
     columns = (np.arange(size[1]) + 0.5) * depth.shape[1] / size[1]
     return depth.astype(np.float32)[rows.astype(np.int64)[:, None], columns.astype(np.int64)]
+
+
+def _align_clips(
+    raw: Float[np.ndarray, "f h w"], space: AlignedSpace, metric: Float32[np.ndarray, "f h w"]
+) -> Alignment:
+    """One scale and shift that brings a clip to what a metric network says of its frames."""
+    rng = np.random.default_rng(0)
+    n_frames, height, width = raw.shape
+    frame = np.arange(n_frames).repeat(_SAMPLES)
+    at = (frame, rng.integers(0, height, len(frame)), rng.integers(0, width, len(frame)))
+    return align(raw[at], metric[at].astype(np.float64), frame, space)
 
 
 def _encode(

@@ -6,7 +6,7 @@ Dimensions: f frame, h w pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -18,6 +18,7 @@ from .align import AlignedSpace
 _FIELD = "--depth-model"
 
 
+@runtime_checkable  # so that the tests can check annotations
 class DepthNetwork(Protocol):
     """Says something about depth for every pixel of a clip."""
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Label:
     facts: Mapping[str, Any]
 
 
+@runtime_checkable  # so that the tests can check annotations
 class Labeller(Protocol):
     """Makes labels. Built once in every worker process; must be a pure function of the episode."""
 

@@ -48,6 +48,6 @@ def projection(rate: Rate, trajectories: int, cost_per_hour: float) -> str:
     return (
         f"{rate.stage}: {trajectories} trajectories of {rate.frames / rate.episodes:.0f} frames: "
         f"{hours:,.1f} worker-hours ({rate.frames / rate.seconds:.1f} frames/s a worker), "
-        f"{rate.bytes * scale / 1e9:,.1f} GB, {hours * cost_per_hour:,.2f} at {cost_per_hour:g} an hour; measured on {rate.episodes} episodes, "
-        f"{rate.frames} frames"
+        f"{rate.bytes * scale / 1e9:,.1f} GB, {hours * cost_per_hour:,.2f} at {cost_per_hour:g} an hour; "
+        f"measured on {rate.episodes} episodes, {rate.frames} frames"
     )

@@ -37,7 +37,7 @@ def run_ray(jobs: Sequence[Job], workers: int, address: str | None) -> Generator
         context: Any = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         rows = [{"job": job} for job in jobs]
-        blocks = ray.data.from_items(rows, override_num_blocks=len(rows))  # one job a task: they are uneven
+        blocks: Any = ray.data.from_items(rows, override_num_blocks=len(rows))  # one job a task: they are uneven
         outcomes = blocks.map(_Worker, concurrency=max(1, min(workers, len(rows))), num_cpus=1)
         for row in outcomes.iter_rows():
             yield row["outcome"]

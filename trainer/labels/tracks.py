@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float16, Float32, Integer, UInt8
@@ -75,6 +75,7 @@ def grid_points(size: tuple[int, int], grid: int) -> Float[np.ndarray, "p 2"]:
     return np.stack([u.ravel(), v.ravel()], 1)
 
 
+@runtime_checkable  # so that the tests can check annotations
 class Tracker(Protocol):
     """Follows points through a short clip; what a user's own tracker must do."""
 

@@ -1,0 +1,167 @@
+"""Labelling as jobs: named by content, made once, failures on record, a killed worker costs one episode."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.cli import run_command
+from model.errors import EpisodeError, UnsafeFileError
+from tests.factories import make_recording
+from trainer.__main__ import COMMANDS
+from trainer.episodes.open import find_episodes, open_episode
+from trainer.episodes.packed import save_packed
+from trainer.labels import store as store_module
+from trainer.labels.jobs import Job, Outcome, plan, run_job
+from trainer.labels.labeller import Label, label_key
+from trainer.labels.local_pool import run_local
+from trainer.labels.rates import measured, projection
+from trainer.labels.store import LabelStore
+from trainer.labels.track_labeller import TrackLabeller
+
+LABELLER = TrackLabeller(grid=4, reach=2)
+
+
+@pytest.fixture
+def names(tmp_path: Path) -> list[str]:
+    for number in range(3):
+        save_packed(make_recording(length=6, size=(24, 32), seed=number), tmp_path / "data" / str(number))
+    return find_episodes(tmp_path / "data")
+
+
+def test_a_job_is_done_once(names: Sequence[str], tmp_path: Path) -> None:
+    job = Job(episode=names[0], labeller=LABELLER, store=tmp_path / "labels")
+    first, second = run_job(job), run_job(job)
+    assert (first.status, second.status) == ("made", "kept")
+    assert first.frames == 3
+    key = label_key(open_episode(names[0]).content_hash, LABELLER.identity)
+    stored = LabelStore(tmp_path / "labels", "tracks").read(key)
+    assert stored.facts["content_hash"] == open_episode(names[0]).content_hash
+    np.testing.assert_array_equal(
+        stored.arrays["static.visible"], LABELLER.label(open_episode(names[0])).arrays["static.visible"]
+    )
+
+
+def test_other_parameters_are_another_label(names: Sequence[str], tmp_path: Path) -> None:
+    run_job(Job(episode=names[0], labeller=LABELLER, store=tmp_path))
+    assert run_job(Job(episode=names[0], labeller=replace(LABELLER, reach=1), store=tmp_path)).status == "made"
+    assert run_job(Job(episode=names[1], labeller=LABELLER, store=tmp_path)).status == "made"
+
+
+def test_failures_are_on_record_and_tried_again_on_demand(names: list[str], tmp_path: Path) -> None:
+    no_wrist = replace(LABELLER, view="wrist")
+    save_packed(make_recording(length=6, size=(24, 32), views=("static",)), tmp_path / "data" / "3")
+    names = find_episodes(tmp_path / "data")
+    jobs, settled = plan(names, no_wrist, tmp_path / "labels", retry_failed=False)
+    assert (len(jobs), settled) == (4, [])
+    assert [run_job(job).status for job in jobs] == ["made", "made", "made", "failed"]
+    jobs, settled = plan(names, no_wrist, tmp_path / "labels", retry_failed=False)
+    assert jobs == []
+    assert [outcome.status for outcome in settled] == ["kept", "kept", "kept", "failed"]
+    assert "no camera 'wrist'" in (settled[3].error or "")
+    jobs, _ = plan(names, no_wrist, tmp_path / "labels", retry_failed=True)
+    assert [job.episode for job in jobs] == [names[3]]
+    assert [item["episode"] for item in LabelStore(tmp_path / "labels", "tracks").failures()] == [names[3]]
+
+
+def test_an_episode_that_cannot_be_opened_is_a_failure(tmp_path: Path) -> None:
+    outcome = run_job(Job(episode=str(tmp_path / "nothing#0"), labeller=LABELLER, store=tmp_path))
+    assert outcome.status == "failed"
+    assert "does not exist" in (outcome.error or "")
+
+
+def dies_on_the_second(job: Job) -> Outcome:
+    """A worker that something kills whenever it works on episode 1."""
+    if job.episode.endswith("1#0"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return Outcome(episode=job.episode, status="made")
+
+
+@pytest.mark.chaos
+def test_a_killed_worker_costs_its_episode_only(names: Sequence[str], tmp_path: Path) -> None:
+    jobs = [Job(episode=name, labeller=LABELLER, store=tmp_path) for name in names]
+    outcomes = {outcome.episode: outcome for outcome in run_local(jobs, 1, work=dies_on_the_second)}
+    assert [outcomes[name].status for name in names] == ["made", "failed", "made"]
+    assert outcomes[names[1]].error == "its worker process died twice"
+
+
+def full_disk(job: Job) -> Outcome:
+    raise OSError(28, "No space left on device", str(job.store))
+
+
+def test_a_full_disk_ends_the_run(names: Sequence[str], tmp_path: Path) -> None:
+    jobs = [Job(episode=name, labeller=LABELLER, store=tmp_path) for name in names]
+    with pytest.raises(OSError, match="No space"):
+        list(run_local(jobs, 1, work=full_disk))
+
+
+def test_the_command_labels_goes_on_and_lists_failures(
+    names: Sequence[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["label", "tracks", str(tmp_path / "data"), "--store", str(tmp_path / "labels"), "--workers", "1"]
+    argv += ["--grid", "4", "--reach", "2", "--project", "44000", "--cost-per-hour", "2"]
+    assert run_command("trainer", COMMANDS, argv) == 0
+    out = capsys.readouterr().out
+    assert "3 made, 0 were there, 0 failed" in out
+    assert "44000 trajectories of 3 frames" in out
+    assert run_command("trainer", COMMANDS, argv) == 0
+    assert "0 made, 3 were there, 0 failed" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_ray_makes_the_same_labels(names: Sequence[str], tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    from trainer.labels.ray_pool import run_ray
+
+    jobs = [Job(episode=name, labeller=LABELLER, store=tmp_path / "ray") for name in names]
+    assert sorted(outcome.episode for outcome in run_ray(jobs, 1, None)) == sorted(names)
+    for name in names:
+        key = label_key(open_episode(name).content_hash, LABELLER.identity)
+        made = LabelStore(tmp_path / "ray", "tracks").read(key)
+        expected = LABELLER.label(open_episode(name))
+        np.testing.assert_array_equal(made.arrays["static.displacement"], expected.arrays["static.displacement"])
+
+
+# --- the store ---
+
+
+def test_a_damaged_or_huge_label_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LabelStore(tmp_path, "depth")
+    with pytest.raises(EpisodeError, match="no such label"):
+        store.read("ab" * 32)
+    store.write("ab" * 32, Label(arrays={"a": np.arange(5)}, facts={"x": 1}))
+    whole = store.path("ab" * 32).read_bytes()
+    for size in (0, 7, len(whole) // 2, len(whole) - 1):
+        store.path("ab" * 32).write_bytes(whole[:size])
+        with pytest.raises(EpisodeError, match="damaged"):
+            store.read("ab" * 32)
+    store.path("ab" * 32).write_bytes(whole)
+    monkeypatch.setattr(store_module, "MAX_LABEL_BYTES", 10)
+    with pytest.raises(UnsafeFileError, match="too large"):
+        store.read("ab" * 32)
+
+
+def test_success_forgets_the_failure(tmp_path: Path) -> None:
+    store = LabelStore(tmp_path, "depth")
+    store.fail("cd" * 32, "here#0", "no network")
+    assert store.failure("cd" * 32) == "no network"
+    store.write("cd" * 32, Label(arrays={"a": np.arange(5)}, facts={}))
+    assert store.failure("cd" * 32) is None
+    assert list(store.failures()) == []
+
+
+def test_a_projection_is_in_proportion() -> None:
+    outcomes = [Outcome(episode="a", status="made", seconds=9.0, bytes=10_000_000, frames=50)] * 2
+    rate = measured("tracks", [*outcomes, Outcome(episode="b", status="kept", frames=50)])
+    assert rate is not None
+    line = projection(rate, 4000, 2.5)
+    assert "10.0 worker-hours" in line
+    assert "40.0 GB" in line
+    assert "25.00 at 2.5 an hour" in line
+    assert measured("tracks", [Outcome(episode="b", status="kept")]) is None
