@@ -22,6 +22,7 @@ $(BIN)/python:
 # torch first, so that nothing else drags in another build of it.
 $(APP): $(BIN)/python pyproject.toml constraints.txt
 	sh .ci/system-packages.sh app
+	@echo 'Installing into $(VENV), once: a few minutes, mostly in silence.'
 	$(BIN)/pip install -q -c constraints.txt torch
 	$(BIN)/pip install -q -c constraints.txt -e '.[formats]'
 	@touch $@
