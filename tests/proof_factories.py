@@ -101,7 +101,7 @@ def make_proof(*, fault: bool = False) -> ProofReport:
         audits=tuple(audits),
         modes=tuple(modes),
         versions={"torch": "2.13.0"},
-        hashes={"declared mask": "aa" * 32, "weights": "bb" * 32},
+        hashes={"mask": "aa" * 32, "weights": "bb" * 32},
         seed=0,
         seconds=1.5,
     )

@@ -8,6 +8,10 @@ from model.cli import run_command
 
 COMMANDS = {
     "inspect": ("workbench.inspect", "predict a whole episode and write numbers, a Rerun recording and an HTML report"),
+    "prove": (
+        "workbench.prove",
+        "prove that the attention mask does what it says; exit code 0 only if everything holds",
+    ),
     "knockout": (
         "workbench.knockout",
         "is it used? knock out flow, cameras, language, state; rank by the action's change",

@@ -31,7 +31,7 @@ from .proof.knockout_report import (
     ranked,
     report_json,
 )
-from .proof.output import check_writable, progress_line, write_text
+from .proof.output import ProgressLine, check_writable, write_text
 
 _HEADLINE: Measure = "translation_mm"
 
@@ -99,7 +99,7 @@ def run(options: Options) -> KnockoutReport:
         times=options.times,
         draws=options.draws,
         seed=options.seed,
-        progress=progress_line,
+        progress=ProgressLine(),
     )
     if against is None:
         return report

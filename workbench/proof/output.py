@@ -8,13 +8,25 @@ from pathlib import Path
 
 from model.errors import ConfigError
 
+_CLEAR = "\r\x1b[K"
 
-def progress_line(done: int, total: int, what: str) -> None:
-    """`[3/20] what` on stderr; one line that changes on a terminal, a line each elsewhere."""
-    ends = "\n" if done == total or not sys.stderr.isatty() else ""
-    start = "\r\x1b[K" if sys.stderr.isatty() else ""
-    sys.stderr.write(f"{start}[{done}/{total}] {what}{ends}")
-    sys.stderr.flush()
+
+class ProgressLine:
+    """`[3/20] what` on stderr: one line that changes on a terminal, a line for each step elsewhere."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Says where the work is, unless that is what it said last."""
+        line = f"[{done}/{total}] {what}"
+        if line == self._last:
+            return
+        self._last = line
+        terminal = sys.stderr.isatty()
+        ends = "" if terminal and done < total else "\n"
+        sys.stderr.write(f"{_CLEAR if terminal else ''}{line}{ends}")
+        sys.stderr.flush()
 
 
 def check_writable(flag: str, path: Path | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .describe import LETTERS, RELATION_SIGNS, WORDS, findings, grid, kind_of, number, summary
+from .describe import LETTERS, RELATION_SIGNS, WORDS, findings, grid, kind_of, summary
 from .report import Cell, ProofReport
 
 _MAX_FINDINGS = 40
@@ -20,10 +20,7 @@ def report_text(report: ProofReport) -> str:
     if report.decoders:
         lines += ["Decoders, what each reads", *_matrix(report.decoders), ""]
     lines += ["Audits", *(f"  {audit.verdict.value:<9} {audit.name}: {audit.detail}" for audit in report.audits), ""]
-    lines += [
-        "Modes",
-        *(f"  {mode.verdict.value:<9} {mode.mode:<12} {_mode(mode.difference)}{mode.detail}" for mode in report.modes),
-    ]
+    lines += ["Modes", *(f"  {mode.verdict.value:<9} {mode.mode:<12} {mode.detail}" for mode in report.modes)]
     return "\n".join(lines) + "\n"
 
 
@@ -59,12 +56,3 @@ def _matrix(cells: Sequence[Cell]) -> list[str]:
 
 def _width(relations: Sequence[object]) -> int:
     return max(2 * len(relations) - 1, 7)
-
-
-def _mode(difference: float | None) -> str:
-    return "" if difference is None else f"differs by {number(difference)}; "
-
-
-def exit_code(report: ProofReport) -> int:
-    """0 only if everything holds, else 1."""
-    return 0 if report.holds else 1

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
+
+from trainer.loop.checkpoint import load_checkpoint
 
 from .adapter import Subject, in_precision
 from .decoders import decoder_influence
 from .perturbation import Trial, run_layer_trials, run_trials
-from .policy import preset_subject
+from .policy import PolicySubject, preset_subject
 from .tape import record
 
-__all__ = ["decoder_influence", "pair_influence", "preset_subject"]
+__all__ = ["checkpoint_subject", "decoder_influence", "pair_influence", "preset_subject"]
+
+
+def checkpoint_subject(folder: str | Path) -> PolicySubject:
+    """A checkpoint, its weights as they are.
+
+    Raises:
+        CheckpointError: It cannot be used.
+    """
+    loaded = load_checkpoint(folder)
+    name = f"checkpoint {loaded.path.name} {loaded.content_hash[:12]}"
+    return PolicySubject(loaded.policy, name, expression=f"checkpoint_subject({str(loaded.path)!r})")
 
 
 def pair_influence(

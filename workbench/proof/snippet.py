@@ -17,7 +17,7 @@ def pytest_snippet(report: ProofReport, arguments: Sequence[str]) -> str:
         report: Of the proof that was reviewed.
         arguments: Of `python -m workbench prove`, without its output files.
     """
-    pinned = {name: value for name, value in report.hashes.items() if _MASK in name}
+    pinned = {name: value for name, value in report.hashes.items() if name == _MASK}
     return f'''"""The attention mask of {_quoted(report.subject)} is as declared, in every mode that was asked for.
 
 Made by `python -m workbench prove ... --pytest FILE`. Run it from the workbench's folder, or set WORKBENCH to it.

@@ -22,6 +22,9 @@ from .options import AppOptions
 if TYPE_CHECKING:
     from .desk import Desk
 
+_PROOF_STYLE = Path(__file__).parents[1] / "proof" / "proof.css"
+"""Shared with the report that opens offline."""
+
 
 def serve(options: AppOptions) -> int:
     """Serves the page until it is interrupted; returns the exit code.
@@ -129,7 +132,7 @@ def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[
         server_port=options.port,
         theme=make_theme(),
         head=f'<script type="module" src="{page_script()}"></script>',
-        css_paths=[Path(__file__).parent / "static" / "page.css"],
+        css_paths=[Path(__file__).parent / "static" / "page.css", _PROOF_STYLE],
         allowed_paths=[],
         blocked_paths=[str(path) for path in (*options.episode_roots(), *options.checkpoint_roots(), options.runs)],
         show_error=False,

@@ -30,6 +30,8 @@ def make_page(*, viewer_version: str, training: TrainingDesk) -> gr.Blocks:
                 widget("foresight", viewer_version)
             with gr.Tab(text.TABS["attention"], id="attention") as attention:
                 widget("attention", viewer_version)
+            with gr.Tab(text.TABS["proof"], id="proof") as proof:
+                widget("proof", viewer_version)
             with gr.Tab(text.TABS["train"], id="train") as train:
-                add_train_tab(training, tabs, train, [foresight, attention])
+                add_train_tab(training, tabs, train, [foresight, attention, proof])
     return page

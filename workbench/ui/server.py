@@ -18,6 +18,8 @@ from model.errors import ConfigError
 
 from .api import make_api
 from .desk import Desk
+from .proof_api import make_proof_api
+from .proving import ProofDesk
 from .text import SCRIPT_TEXT
 from .viewer import Viewer
 
@@ -91,6 +93,7 @@ def make_server(desk: Desk, viewer: Viewer) -> FastAPI:
     """The application without the Gradio page, which `launch` mounts on top."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(make_api(desk))
+    app.include_router(make_proof_api(ProofDesk(desk.catalog), desk.catalog))
 
     @app.get("/viewer/{version}/{name}")
     def viewer_file(version: str, name: str) -> Response:  # pyright: ignore[reportUnusedFunction]

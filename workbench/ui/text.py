@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TITLE = "Foresight Workbench"
 
-TABS = {"foresight": "Foresight", "attention": "Attention", "train": "Train"}
+TABS = {"foresight": "Foresight", "attention": "Attention", "proof": "Proof", "train": "Train"}
 
 MARKUP_TEXT = {
     "title": TITLE,
@@ -55,6 +55,32 @@ MARKUP_TEXT = {
     "scene_attention": "attention",
     "scene_attention_hint": "Colour the flow's start points by the weight that reaches them through FLOW tokens,"
     " by the method of the Attention tab",
+    "proof_subject": "Policy",
+    "proof_level": "Compare",
+    "proof_level_group": "groups of tokens",
+    "proof_level_token": "every token (minutes)",
+    "proof_everything": "all ways of running it (minutes)",
+    "proof_everything_hint": "Also checkpointed, compiled, autocast, train, eval; otherwise eager, fused and capture",
+    "proof_spec": "Declared mask",
+    "proof_spec_hint": "Empty: what the configuration declares. Or a specification as JSON: "
+    '{"name": "mine", "rules": [{"attender": "ACT", "attended": ["FLOW"], "same": "all"}, ...]}',
+    "proof_start": "Prove the mask",
+    "proof_against": "Other mask",
+    "proof_diff": "List differences",
+    "proof_episode": "Episode",
+    "proof_other": "Swap with episode",
+    "proof_other_none": "none",
+    "proof_trained": "Trained otherwise",
+    "proof_trained_hint": "Another checkpoint, for what acts in training only, such as depth supervision",
+    "proof_knockout": "Knock out",
+    "proof_mask": "Does the mask do what it says?",
+    "proof_masks": "How do two masks differ?",
+    "proof_used": "Is the flow used?",
+    "proof_measure": "Change in",
+    "proof_replacement": "Replaced by",
+    "proof_json": "JSON",
+    "proof_html": "HTML page",
+    "proof_nothing": "Nothing run yet in this window.",
 }
 
 SCRIPT_TEXT = {
@@ -118,6 +144,28 @@ SCRIPT_TEXT = {
     "path_resampler_long": "weight on this image's latents · latents → patches (resampler)",
     "path_patches": "by patch",
     "path_patches_long": "weight of each patch's features, nothing multiplied",
+    "preset": "preset",
+    "checkpoint": "checkpoint",
+    "proof_starting": "starting",
+    "proof_cancelled": "Cancelled.",
+    "proof_same": "No cell differs.",
+    "proof_differ": "cells differ",
+    "columns_diff": ["attends", "is attended", "time", "left", "right", "detail"],
+    "columns_knockout": [
+        "knocked out",
+        "tokens",
+        "mm",
+        "random",
+        "degrees",
+        "random",
+        "% flips",
+        "random",
+        "attention",
+        "uniform",
+        "",
+    ],
+    "proof_training": "Acts in training only",
+    "proof_nothing_measured": "Nothing could be measured with this replacement; the table says why.",
 }
 
 TRAIN_TEXT = {
@@ -137,4 +185,12 @@ TRAIN_TEXT = {
     "choose_run": "Choose a run first.",
     "stopping": "stopping: it saves first",
     "starting": "starting",
+}
+
+PROOF_TEXT = {
+    "sampled": "n = {n} times, each beside {draws} random sets of as many tokens. The action itself: {size} a step.",
+    "by_zero": "zeros",
+    "by_mean": "its mean over the times",
+    "by_time": "another time",
+    "by_episode": "another episode",
 }

@@ -15,6 +15,7 @@ const mounts = {
   topbar: (element) => { mountTopbar(element); mountKeys(); },
   foresight: (element, viewer) => { mountPanels(element); mountTimeline(element); mountTables(element); mountScene(element, viewer); },
   attention: mountAttention,
+  proof: (element) => import("./proof.js").then((tab) => tab.mountProof(element)),
 };
 
 start();

@@ -30,18 +30,38 @@ export async function drawPlot(host, figure, { steps, empty = "", margin = {} })
     host.prepend(legend);
     new ResizeObserver(() => { if (canvas.clientHeight) Plotly.Plots.resize(canvas).then(() => place(host)); }).observe(host);
   }
-  const style = getComputedStyle(host);
-  const [ink, grid] = ["--body-text-color", "--border-color-primary"].map((name) => style.getPropertyValue(name).trim());
-  const layout = structuredClone(figure.layout);
-  Object.assign(layout, { autosize: true, font: { color: ink, family: "system-ui, sans-serif", size: 11 }, shapes: layout.shapes?.slice(1) });
-  layout.margin = { l: 52, r: 8, t: 6, b: 34, ...margin };
-  layout.hoverlabel = { bgcolor: style.getPropertyValue("--background-fill-primary").trim(), font: { color: ink } };
-  for (const name of Object.keys(layout)) if (/^[xy]axis/.test(name)) Object.assign(layout[name], { gridcolor: grid, zerolinecolor: grid, linecolor: grid });
+  const layout = dressed(host, figure.layout, margin);
+  layout.shapes = layout.shapes?.slice(1);
   for (const trace of figure.data) spread(trace, steps);
   fillLegend(host, figure.data.filter((trace) => trace.name && trace.type === "scatter" && trace.showlegend !== false));
   layout.showlegend = false;
   await Plotly.react(host.querySelector(".fw-canvas"), figure.data, layout, { displayModeBar: false, responsive: false });
   place(host);
+}
+
+// Bars over categories: no time, no cursor.
+export async function drawBars(host, figure, empty) {
+  const Plotly = await plotly();
+  if (!figure.data.some((trace) => trace.x?.length)) {
+    Plotly.purge(host);
+    host.textContent = empty;
+    return;
+  }
+  if (!host.querySelector(".js-plotly-plot, .main-svg")) host.replaceChildren();
+  const layout = dressed(host, figure.layout, { l: 8, t: 26 });
+  await Plotly.react(host, figure.data, layout, { displayModeBar: false, responsive: true });
+}
+
+// A figure's layout in the page's colours.
+function dressed(host, plain, margin) {
+  const style = getComputedStyle(host);
+  const [ink, grid, ground] = ["--body-text-color", "--border-color-primary", "--background-fill-primary"].map((name) => style.getPropertyValue(name).trim());
+  const layout = structuredClone(plain);
+  Object.assign(layout, { autosize: true, font: { color: ink, family: "system-ui, sans-serif", size: 11 } });
+  layout.margin = { l: 52, r: 8, t: 6, b: 34, ...margin };
+  layout.hoverlabel = { bgcolor: ground, font: { color: ink } };
+  for (const name of Object.keys(layout)) if (/^[xy]axis/.test(name)) Object.assign(layout[name], { gridcolor: grid, zerolinecolor: grid, linecolor: grid });
+  return layout;
 }
 
 // Gives every step of the clip a place: a time nobody has predicted yet is a gap, not a line or a wide cell.

@@ -6,10 +6,10 @@ export function address(path, query) {
   return new URL(`/api/${path}?${search}`, location.href).href;
 }
 
-export async function ask(path, query = {}, signal = undefined) {
+export async function ask(path, query = {}, signal = undefined, options = {}) {
   let response;
   try {
-    response = await fetch(address(path, query), { signal });
+    response = await fetch(address(path, query), { signal, ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error(text.connection_lost);
@@ -18,5 +18,9 @@ export async function ask(path, query = {}, signal = undefined) {
   const body = await response.json().catch(() => ({}));
   throw new Error(typeof body.error === "string" ? body.error : text.bad_request);
 }
+
+// Changes something on the server: POST with a JSON body, DELETE without one.
+export const sendJson = async (method, path, body = undefined) =>
+  (await ask(path, {}, undefined, { method, body: body && JSON.stringify(body), headers: { "Content-Type": "application/json" } })).json();
 
 export const askJson = async (...args) => (await ask(...args)).json();
