@@ -21,6 +21,7 @@ import tyro
 
 from model.errors import ConfigError
 from trainer.episodes.episode import Episode
+from trainer.episodes.field_of_view import with_field_of_view
 from trainer.episodes.open import open_episode
 from trainer.files import MANIFEST, new_folder
 
@@ -44,6 +45,8 @@ class Options:
         overwrite: Replace an earlier inspection in `out`.
         ply: Also write the 3D cloud and the tracks of every predicted step, as PLY.
         film: Also write the panels of every camera as a film, as MP4.
+        fov: Horizontal field of view in degrees of the cameras whose intrinsics the episode does not have; marked as
+            assumed wherever it shows.
     """
 
     episode: Annotated[str, tyro.conf.Positional]
@@ -53,6 +56,7 @@ class Options:
     overwrite: bool = False
     ply: bool = False
     film: bool = False
+    fov: float | None = None
 
 
 def main(argv: list[str]) -> int:
@@ -75,6 +79,8 @@ def inspect_episode(options: Options) -> None:
         raise ConfigError(f"--stride must be at least 1, got {options.stride}")
     _check_out(options)
     episode = open_episode(options.episode)
+    if options.fov is not None:
+        episode = with_field_of_view(episode, options.fov)
     predictor = Predictor(options.checkpoint)
     steps = [int(step) for step in episode.frame_steps[:: options.stride]]
     foresights = list(predictor.foresee_range(episode, steps, progress=_progress))
@@ -91,18 +97,23 @@ def inspect_episode(options: Options) -> None:
 
 def _fill(folder: Path, episode: Episode, predictor: Predictor, foresights: Sequence[Foresight]) -> None:
     """Writes every file into a folder that nobody sees yet."""
+    from trainer.data.absent import absent, absent_metrics
+
     from .charts.panels import clip_scales
+    from .export.not_computed import not_computed
     from .export.numbers import metrics_json, numbers_csv, provenance, summary_rows
     from .export.predictions import predictions_bytes, predictions_json
     from .export.report import report_html
     from .scene.recording import write_rrd
 
-    facts = provenance(episode, predictor.summary())
+    config = predictor.load().config
+    facts = {**provenance(episode, predictor.summary()), "absent": list(absent(episode, config))}
     rows = summary_rows(foresights)
+    missing = not_computed([row.name for row in rows], config.views, absent_metrics(episode, config))
     scales = clip_scales(episode, fallback=predictor.depth_limits())
     (folder / "predictions.safetensors").write_bytes(predictions_bytes(foresights))
     (folder / "predictions.json").write_text(predictions_json(facts, foresights), encoding="utf-8")
-    (folder / "metrics.json").write_text(metrics_json(facts, rows, foresights), encoding="utf-8")
+    (folder / "metrics.json").write_text(metrics_json(facts, rows, foresights, missing), encoding="utf-8")
     (folder / "numbers.csv").write_text(numbers_csv(foresights), encoding="utf-8")
     (folder / "report.html").write_text(report_html(episode, foresights, rows, scales, facts), encoding="utf-8")
     write_rrd(folder / "episode.rrd", episode, foresights)

@@ -104,24 +104,34 @@ class LazyEpisode(Episode):
         return self._others
 
     @property
+    def cameras(self) -> Mapping[View, Camera]:
+        """The cameras that the policy's views stand for, as the reader gave them."""
+        return self._cameras
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """Everything low-dimensional; loaded when first asked for."""
+        return self._load_numbers()
+
+    @property
     def features(self) -> Mapping[str, Float[np.ndarray, "t n"]]:
         """Every numeric feature at every control step, under the name its source gives it."""
-        return self._numbers.features
+        return self.numbers.features
 
     @property
     def state(self) -> Float[np.ndarray, "t 8"]:
         """Tool position (metres, world), quaternion wxyz, gripper opening 0 shut .. 1 open."""
-        return self._present(self._numbers.state, "state")
+        return self._present(self.numbers.state, "state")
 
     @property
     def action(self) -> Float[np.ndarray, "t 7"]:
         """Commanded action, see `EpisodeInfo.action_space`."""
-        return self._present(self._numbers.action, "action")
+        return self._present(self.numbers.action, "action")
 
     def has(self, field: Field, view: View | None = None) -> bool:
         """Whether asking for a field can succeed. Images, cameras and tracks need the view."""
         if field in ("state", "action"):
-            return getattr(self._numbers, field) is not None
+            return getattr(self.numbers, field) is not None
         camera = None if view is None else self._cameras.get(view)
         if camera is None or field == "tracks":
             return False
@@ -155,10 +165,6 @@ class LazyEpisode(Episode):
     def own_motion(self, view: View, step: int, later: int) -> Float[np.ndarray, "h w 2"]:
         """Always raises: no foreign format says how things moved."""
         raise self._no_flow()
-
-    @cached_property
-    def _numbers(self) -> Numbers:
-        return self._load_numbers()
 
     def _camera(self, view: View) -> Camera:
         if view not in self._cameras:

@@ -80,6 +80,7 @@ def describe_data(episodes: Sequence[Episode]) -> dict[str, Any]:
         "episodes": len(episodes),
         "control_steps": sum(episode.info.length for episode in episodes),
         "tasks": tasks,
+        "sources": sorted({episode.info.source for episode in episodes}),
         "instructions": sorted({episode.info.instruction for episode in episodes}),
         "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(),
         "episode_hashes": [name[:SHORT_HASH] for name in hashes],

@@ -19,6 +19,7 @@ from trainer.metrics.catalog import BASELINE, metric_of, skill
 
 from ..charts.labels import label_of, model_names
 from ..charts.tables import series_rows
+from ..familiar import unfamiliar
 from ..foresight import Foresight
 from ..predict import CheckpointSummary
 
@@ -80,6 +81,7 @@ def provenance(episode: Episode, checkpoint: CheckpointSummary) -> dict[str, Any
     return {
         "format": FORMAT,
         "episode": {"name": episode.name.rpartition("/")[2], "sha256": episode.content_hash, **asdict(episode.info)},
+        "unfamiliar": unfamiliar(episode.info, checkpoint.metadata),
         "checkpoint": {
             "name": checkpoint.name,
             "preset": checkpoint.preset,
@@ -91,8 +93,20 @@ def provenance(episode: Episode, checkpoint: CheckpointSummary) -> dict[str, Any
     }
 
 
-def metrics_json(facts: dict[str, Any], rows: Sequence[SummaryRow], foresights: Sequence[Foresight]) -> str:
-    """Provenance, the summary and the numbers of every step; a figure without a value at a step is null."""
+def metrics_json(
+    facts: dict[str, Any],
+    rows: Sequence[SummaryRow],
+    foresights: Sequence[Foresight],
+    missing: Sequence[dict[str, Any]] = (),
+) -> str:
+    """Provenance, the summary and the numbers of every step; a figure without a value at a step is null.
+
+    Args:
+        facts: See `provenance`.
+        rows: See `summary_rows`.
+        foresights: The predicted steps.
+        missing: The figures without a value at any step, with the reason (`not_computed`).
+    """
     steps = [
         {
             "step": f.step,
@@ -101,7 +115,8 @@ def metrics_json(facts: dict[str, Any], rows: Sequence[SummaryRow], foresights: 
         }
         for f in foresights
     ]
-    return json.dumps({**facts, "summary": [asdict(row) for row in rows], "steps": steps}, indent=1, allow_nan=False)
+    summary = {"summary": [asdict(row) for row in rows], "not_computed": list(missing)}
+    return json.dumps({**facts, **summary, "steps": steps}, indent=1, allow_nan=False)
 
 
 def numbers_csv(foresights: Sequence[Foresight]) -> str:

@@ -20,6 +20,7 @@ from ..charts.labels import HEADLINES, label_of
 from ..charts.panels import PEAK_LIFT, ClipScales, Panel, attention_overlay, future_panels, now_panels
 from ..charts.tables import point_rows
 from ..charts.tracks import tracks_panel
+from ..familiar import assumed
 from ..foresight import Foresight
 from .figures import attention_svg, timeline_svg
 from .numbers import SummaryRow
@@ -102,10 +103,14 @@ def _header(episode: Episode, foresights: Sequence[Foresight], facts: dict[str, 
         depth,
         "exact 3D flow" if info.has_exact_flow else "no true flow",
         f"{checkpoint['preset']} policy, {checkpoint['weights']} weights",
+        *assumed(info),
+        *facts["unfamiliar"],
     ]
     marks = "".join(f'<span class="badge">{escape(text)}</span>' for text in badges)
     where = f"{facts['episode']['name']} with checkpoint {checkpoint['name']}"
-    return f"<h1>“{escape(info.instruction)}”</h1><p class=quiet>{escape(where)}</p><p>{marks}</p>"
+    notes = "".join(f"<p class=quiet>{escape(note)}</p>" for note in info.notes)
+    title = f"“{escape(info.instruction)}”" if info.instruction else "no instruction"
+    return f"<h1>{title}</h1><p class=quiet>{escape(where)}</p><p>{marks}</p>{notes}"
 
 
 def _summary_table(rows: Sequence[SummaryRow]) -> str:

@@ -15,6 +15,7 @@ from ..charts.attention_time import attention_rows, attention_share_timeline, at
 from ..charts.labels import HEADLINES, label_of
 from ..charts.tables import point_rows, series_rows
 from ..charts.timeline import error_timeline
+from ..familiar import assumed, unfamiliar
 from ..foresight import Foresight
 from ..scene.picking import picked_point
 from ..session import Session, open_session, parse_link
@@ -101,11 +102,16 @@ def checkpoint_title(row: CheckpointRow) -> str:
 
 def weights_kind(row: CheckpointRow) -> str:
     """Which weights the checkpoint holds, as its metadata says ("EMA"); empty when it does not say."""
+    return str(_metadata(row).get("weights", ""))
+
+
+def _metadata(row: CheckpointRow) -> dict[str, Any]:
+    """What the checkpoint says of itself; nothing where it cannot be read: loading the policy says why."""
     try:
-        kind = json.loads((row.path / "metadata.json").read_text(encoding="utf-8")).get("weights", "")
-    except (OSError, ValueError, AttributeError):  # loading the policy says what is wrong with it
-        return ""
-    return str(kind)
+        metadata = json.loads((row.path / "metadata.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _clip(desk: Desk, session: Session) -> Json | None:
@@ -113,6 +119,7 @@ def _clip(desk: Desk, session: Session) -> Json | None:
     if row is None:
         return None
     scales = desk.scales(row.id, checkpoint.id if checkpoint else None)
+    new = [] if checkpoint is None else unfamiliar(row.info, _metadata(checkpoint))
     return {
         "checkpoint": None if checkpoint is None else {"id": checkpoint.id, "weights": weights_kind(checkpoint)},
         "episode": {"id": row.id, "title": row.title},
@@ -123,7 +130,8 @@ def _clip(desk: Desk, session: Session) -> Json | None:
         "instruction": row.info.instruction,
         "outcome": row.info.outcome or "outcome unknown",
         "views": list(row.info.views),
-        "badges": badges(row.info),
+        "badges": badges(row.info) + assumed(row.info) + new,
+        "notes": list(row.info.notes),
         "bars": {
             view: {"depth": scales.depth[view].bar_html(), "error": scales.error[view].bar_html()}
             for view in row.info.views

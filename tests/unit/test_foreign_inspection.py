@@ -1,0 +1,71 @@
+"""What is said of a foreign episode: what is new to the policy, what was supplied, what could not be computed."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.errors import ConfigError
+from tests.foreign_factories import SIZE, plain_frames, write_video
+from trainer.episodes.field_of_view import with_field_of_view
+from trainer.episodes.open import open_episode
+from trainer.metrics.catalog import metric_of
+from workbench.export.not_computed import all_metrics, not_computed
+from workbench.familiar import assumed, unfamiliar
+
+METADATA = {"data": {"tasks": ["libero_90-0"], "instructions": ["close the drawer"]}}
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> str:
+    write_video(tmp_path / "trial.mp4", plain_frames(0, 0, 4))
+    return str(tmp_path / "trial.mp4")
+
+
+def test_a_new_source_task_or_instruction_is_said(video: str) -> None:
+    info = open_episode(video).info
+    assert unfamiliar(info, METADATA) == ["source and camera never seen in training"]
+    libero = dataclasses.replace(info, source="libero", instruction="fly", task="libero_90-7")
+    assert unfamiliar(libero, METADATA) == ["task never seen in training", "instruction never seen in training"]
+    known = dataclasses.replace(info, source="libero", instruction="close the drawer", task="libero_90-0")
+    assert unfamiliar(known, METADATA) == []
+    assert unfamiliar(info, {"data": {"sources": ["video"]}}) == []
+    assert unfamiliar(info, {}) == unfamiliar(info, {"data": 3}) == []
+
+
+def test_an_asked_for_field_of_view_is_marked_and_travels(video: str) -> None:
+    plain = open_episode(video)
+    episode = with_field_of_view(plain, 90.0)
+    assert assumed(episode.info) == ["assumed: static intrinsics", "assumed: static camera pose"]
+    height, width = SIZE
+    np.testing.assert_allclose(
+        episode.intrinsics("static"), [[width / 2, 0, width / 2], [0, width / 2, height / 2], [0, 0, 1]]
+    )
+    forward = episode.T_world_camera("static")[0] @ [0, 0, 1, 0]
+    np.testing.assert_allclose(forward, [1, 0, 0, 0])
+    assert np.linalg.det(episode.T_world_camera("static")[0]) == pytest.approx(1)
+    assert episode.content_hash != plain.content_hash
+    again = copy.copy(episode)
+    assert (again.content_hash, again.info) == (episode.content_hash, episode.info)
+    assert with_field_of_view(episode, 30.0) is episode  # nothing is missing any more
+    with pytest.raises(ConfigError, match="pinhole"):
+        with_field_of_view(plain, 180.0)
+
+
+def test_every_figure_is_either_computed_or_null_with_its_reason() -> None:
+    views = ("static", "wrist")
+    names = all_metrics(views)
+    assert all(metric_of(name) for name in names)
+    reasons = {"wrist.": "no wrist", "static.depth.": "no depth", "flow": "no flow"}
+    rows = not_computed(["static.future_rgb.psnr_db"], views, reasons)
+    assert {row["name"] for row in rows} | {"static.future_rgb.psnr_db"} == set(names)
+    told = {row["name"]: row["reason"] for row in rows}
+    assert all(row["value"] is None for row in rows)
+    assert told["wrist.depth.rmse_m"] == "no wrist"
+    assert told["static.depth.rmse_m"] == "no depth"
+    assert told["flow_predicted_start.still.epe_mm"] == "no flow"
+    assert told["static.future_rgb.ssim"].startswith("no predicted step")
