@@ -12,7 +12,7 @@ from tests.factories import make_foresight, make_recording
 from trainer.episodes.memory import MemoryEpisode
 from workbench.charts.track_style import faded, shown_tracks, track_colours
 from workbench.scene.lift import lift_image, lift_tracks
-from workbench.scene.picking import POINTS, PREDICTED, TRUE, picked_point, shown_counts
+from workbench.scene.picking import ATTENTION, POINTS, PREDICTED, TRUE, picked_point, shown_counts
 from workbench.scene.recording import EpisodeScene, write_rrd
 
 
@@ -130,3 +130,15 @@ def test_an_episode_without_depth_or_cameras_is_still_a_scene() -> None:
     data = EpisodeScene(blind).opening()
     assert b"/world/cloud/true" not in data
     assert b"/world/static/rgb" in data
+
+
+def test_start_points_are_coloured_by_weight_and_a_click_on_them_is_their_row(episode: MemoryEpisode) -> None:
+    foresight, scene = make_foresight(episode, 8), EpisodeScene(episode)
+    weight = np.zeros(len(foresight.flow.moving))
+    weight[7] = 1.0
+    coloured, cleared = scene.attention(foresight, weight), scene.attention(foresight, None)
+    assert ATTENTION.encode() in coloured
+    assert ATTENTION.encode() in cleared
+    assert coloured != scene.attention(foresight, np.roll(weight, 1))
+    assert picked_point(foresight, ATTENTION, 7) == 7
+    assert ATTENTION.encode() in EpisodeScene(episode).whole([foresight])
