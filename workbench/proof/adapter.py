@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -39,6 +39,7 @@ class Padding:
     hidden: Bool[Tensor, " n"]
 
 
+@runtime_checkable
 class Forward(Protocol):
     """Assembled tokens to trunk outputs."""
 
@@ -47,6 +48,7 @@ class Forward(Protocol):
         ...
 
 
+@runtime_checkable
 class Subject(Protocol):
     """What a proof runs. It may be put into modes and precisions, and comes back as it was.
 
@@ -63,10 +65,18 @@ class Subject(Protocol):
     name: str
     table: TokenTable
     width: int
-    module: nn.Module
-    layers: Sequence[nn.Module]
     modes: tuple[str, ...]
     paddings: tuple[Padding, ...]
+
+    @property
+    def module(self) -> nn.Module:
+        """See above."""
+        ...
+
+    @property
+    def layers(self) -> Sequence[nn.Module]:
+        """See above."""
+        ...
 
     def running(self, mode: str) -> AbstractContextManager[Forward]:
         """The forward pass in a mode; gradients as the caller has them, dropout off except in mode `train`."""

@@ -15,8 +15,8 @@ from torch import Tensor
 from model.config import PolicyConfig
 from model.errors import ConfigError
 
-from .report import Extent, Group, Relation
-from .sequence import RELATION_SIGN, TokenTable, extent
+from .report import Group
+from .sequence import RELATION_SIGN, TokenTable
 
 Pattern = Literal["none", "all", "causal", "self"]
 PATTERNS: tuple[Pattern, ...] = ("none", "all", "causal", "self")
@@ -56,12 +56,6 @@ class Spec:
     rules: tuple[Rule, ...]
     groups: tuple[Group, ...] | None = None
     n_frames: int | None = None
-
-    def table(self) -> TokenTable:
-        """The declared layout; ConfigError if the specification leaves it to the model."""
-        if self.groups is None or self.n_frames is None:
-            raise ConfigError(f"specification '{self.name}' names no groups or no frames: only a model can complete it")
-        return TokenTable(groups=self.groups, n_frames=self.n_frames)
 
     def check(self, table: TokenTable) -> None:
         """Raises ConfigError where the layout of a model is not the declared one, or a rule names no group of it."""
@@ -110,30 +104,6 @@ def _difference(declared: tuple[Group, ...], found: tuple[Group, ...]) -> str:
 
 def _words(group: Group) -> str:
     return f"{'prefix ' if group.prefix else ''}{group.name} x {group.count}"
-
-
-def spec_difference(a: Spec, b: Spec) -> tuple[tuple[str, str, Relation, Extent, Extent], ...]:
-    """Cells that differ between two specifications with a layout: (attender, attended, relation, in a, in b).
-
-    A group that one of them lacks has extent `none` there. Layouts of different length are compared by group name.
-    """
-    cells = [_cells(spec) for spec in (a, b)]
-    keys = list(dict.fromkeys([*cells[0], *cells[1]]))
-    pairs = ((key, cells[0].get(key, Extent.NONE), cells[1].get(key, Extent.NONE)) for key in keys)
-    return tuple((*key, left, right) for key, left, right in pairs if left is not right)
-
-
-def _cells(spec: Spec) -> dict[tuple[str, str, Relation], Extent]:
-    table = spec.table()
-    mask = spec.mask(table)
-    found: dict[tuple[str, str, Relation], Extent] = {}
-    for q, row in enumerate(table.groups):
-        for k, column in enumerate(table.groups):
-            rows, columns = table.positions(q), table.positions(k)
-            relation = table.relation[rows][:, columns]
-            for name, sign in RELATION_SIGN.items():
-                found[row.name, column.name, name] = extent(mask[rows][:, columns][relation == sign])
-    return found
 
 
 def declared_by(config: PolicyConfig) -> Spec:

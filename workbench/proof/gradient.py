@@ -24,13 +24,15 @@ from .tape import record
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """Output rows measured together: of one group and frame, with equal expectation.
+    """Output rows measured together, with equal expectation.
 
     Attributes:
         rows: Positions.
+        alone: They belong to one group and frame: an influence is an influence on that group.
     """
 
     rows: Tensor
+    alone: bool = True
 
 
 def make_probes(
@@ -70,7 +72,7 @@ def measure_gradients(
     tokens: Float[Tensor, "1 n d"],
     probes: Sequence[Probe],
     *,
-    expected: Bool[Tensor, "n n"],
+    expected: Bool[Tensor, "n n"] | None,
     expected_layer: Bool[Tensor, "n n"] | None,
     dtype: torch.dtype,
     step: Callable[[], None] = lambda: None,
@@ -84,14 +86,15 @@ def measure_gradients(
         mode: How it is run.
         tokens: Assembled tokens.
         probes: Output rows.
-        expected: What end to end may have an influence.
+        expected: What end to end may have an influence; None measures nothing end to end.
         expected_layer: The same of one layer; None measures no single layers.
         dtype: Of the first pass.
         step: Called after every probe.
     """
     length, layers = tokens.shape[1], len(subject.layers) if expected_layer is not None else 0
     found = GradientEvidence(Evidence.of(length), tuple(Evidence.of(length) for _ in range(layers)))
-    _pass(subject, mode, tokens, [(probe, None) for probe in probes], found, dtype, step)
+    stages = set(range(1, layers + 1)) | (set() if expected is None else {0})
+    _pass(subject, mode, tokens, [(probe, stages) for probe in probes], found, dtype, step)
     if dtype != torch.float64:
         again = _suspects(found, probes, expected, expected_layer)
         if again:
@@ -100,14 +103,14 @@ def measure_gradients(
 
 
 def _suspects(
-    found: GradientEvidence, probes: Sequence[Probe], expected: Tensor, expected_layer: Tensor | None
-) -> list[tuple[Probe, set[int] | None]]:
+    found: GradientEvidence, probes: Sequence[Probe], expected: Tensor | None, expected_layer: Tensor | None
+) -> list[tuple[Probe, set[int]]]:
     """Probes that look dead somewhere, and where: layers from 1, 0 = end to end."""
-    stages = [(0, found.whole, expected)]
+    stages = [(0, found.whole, expected)] if expected is not None else []
     stages += [
         (layer, item, expected_layer) for layer, item in enumerate(found.layers, 1) if expected_layer is not None
     ]
-    again: list[tuple[Probe, set[int] | None]] = []
+    again: list[tuple[Probe, set[int]]] = []
     for probe in probes:
         rows = probe.rows
         where = {stage for stage, item, allowed in stages if bool((allowed[rows] & ~item.active[rows]).any())}
@@ -120,22 +123,23 @@ def _pass(
     subject: Subject,
     mode: str,
     tokens: Tensor,
-    wanted: Sequence[tuple[Probe, set[int] | None]],
+    wanted: Sequence[tuple[Probe, set[int]]],
     found: GradientEvidence,
     dtype: torch.dtype,
     step: Callable[[], None],
 ) -> None:
-    """One forward pass, one product a probe end to end, one a probe and layer; None wants all stages."""
+    """One forward pass, one product for each probe and stage: layers from 1, 0 = end to end."""
     with in_precision(subject.module, dtype), subject.running(mode) as forward, torch.enable_grad():
         x = tokens.to(dtype).requires_grad_()
         out, stages = _graph(subject, forward, x, bool(found.layers))
         columns = torch.arange(tokens.shape[1])
         for probe, where in wanted:
-            if where is None or 0 in where:
-                found.whole.add(probe.rows, columns, _product(out, x, probe.rows), alone=True)
+            if 0 in where:
+                found.whole.add(probe.rows, columns, _product(out, x, probe.rows), alone=probe.alone)
             for layer, (given, made) in enumerate(stages, 1):
-                if where is None or layer in where:
-                    found.layers[layer - 1].add(probe.rows, columns, _product(made, given, probe.rows), alone=True)
+                if layer in where:
+                    size = _product(made, given, probe.rows)
+                    found.layers[layer - 1].add(probe.rows, columns, size, alone=probe.alone)
             step()
 
 

@@ -22,7 +22,7 @@ from .report import Extent
 from .sequence import PREFIX_FRAME, TokenTable, extent
 from .tape import LayerCall, record
 
-CHUNK = 6
+CHUNK = 3
 """Trials in one batch: enough for the matrix products, few enough for the memory of 530 tokens' captured attention."""
 
 
@@ -40,9 +40,21 @@ class Trial:
 
 
 def forbidden_trials(expected: Bool[Tensor, "n n"], rows: Tensor) -> list[Trial]:
-    """For every kind of row, all that it must not depend on."""
-    kinds = torch.unique(expected[rows], dim=0)
-    return [Trial(keys=(~kind).nonzero()[:, 0], block=False) for kind in kinds if not bool(kind.all())]
+    """Trials that together replace, for every kind of row, all that it must not depend on and nothing else.
+
+    A kind of row whose forbidden keys are all replaced by other trials that leave its own inputs alone needs no
+    trial of its own.
+    """
+    kinds = [~kind for kind in torch.unique(expected[rows], dim=0)]
+    kept: list[Tensor] = []
+    for forbidden in sorted(kinds, key=lambda kind: int(kind.sum())):
+        left = forbidden.clone()
+        for keys in kept:
+            if not bool((keys & ~forbidden).any()):
+                left &= ~keys
+        if bool(left.any()):
+            kept.append(forbidden)
+    return [Trial(keys=keys.nonzero()[:, 0], block=False) for keys in kept]
 
 
 def block_trials(

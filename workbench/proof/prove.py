@@ -28,7 +28,7 @@ from .mode_proof import ModeProof, outputs, prove_mode
 from .modes import DEFAULT_MODES
 from .policy import PolicySubject
 from .report import Audit, Cell, ModeResult, ProofReport
-from .setting import Setting, gradients, layer_replacements, replacements
+from .setting import Setting, gradients, layer_gradients, layer_replacements, replacements
 from .verdict import Findings, Reproduction, judge, worst
 
 Progress = Callable[[int, int, str], None]
@@ -151,7 +151,8 @@ def _reference(setting: Setting, mode: str, again: Reproduction, steps: _Steps) 
     steps.next("masks that reach attention")
     structure = audit_structure(subject, mode, setting.declared, setting.tokens)
     steps.next("gradients, end to end and in every layer")
-    found = gradients(setting, mode, setting.probes(), layers=True, step=steps.stay)
+    gradient = gradients(setting, mode, steps.stay)
+    by_layer = layer_gradients(setting, mode, steps.stay)
     with subject.running(mode) as forward:
         steps.next("replacements, end to end")
         trials = replacements(setting, forward, by_layer=True, blocks=True, step=steps.stay)
@@ -161,9 +162,9 @@ def _reference(setting: Setting, mode: str, again: Reproduction, steps: _Steps) 
         declared=setting.declared,
         expected=setting.expected,
         rows=setting.rows,
-        gradient=found.whole,
+        gradient=gradient,
         perturbation=trials.whole,
-        layer_gradients=found.layers,
+        layer_gradients=by_layer,
         layer_perturbations=layers,
         first=trials.first,
         arrived=structure.masks,

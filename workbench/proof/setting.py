@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .adapter import Forward, Subject
 from .evidence import Evidence
-from .gradient import GradientEvidence, Probe, make_probes, measure_gradients
+from .gradient import Probe, make_probes, measure_gradients
 from .perturbation import (
     Trial,
     block_trials,
@@ -81,7 +81,7 @@ class Setting:
             return make_probes(self.subject.table, both, self.frames, single=self.single)
         rows = self.rows.nonzero()[:, 0]
         kinds = torch.unique(torch.cat([item[rows] for item in both], 1), dim=0, return_inverse=True)[1]
-        return [Probe(rows=rows[kinds == kind]) for kind in range(int(kinds.max()) + 1)]
+        return [Probe(rows=rows[kinds == kind], alone=False) for kind in range(int(kinds.max()) + 1)]
 
     def blocks(self, *, everywhere: bool = False) -> list[Trial]:
         """Replacements that name a cell each: in few frames that cover every relation, or in all."""
@@ -92,26 +92,47 @@ class Setting:
 
 @dataclass(frozen=True)
 class TrialEvidence:
-    """What replacements showed; `first` as in `first_change`."""
+    """What replacements showed; `first` as in `first_change`, `clean` if nothing forbidden had an influence."""
 
     whole: Evidence
     first: Int64[Tensor, "n n"]
+    clean: bool
 
 
-def gradients(
-    setting: Setting, mode: str, probes: Sequence[Probe], *, layers: bool, step: Callable[[], None]
-) -> GradientEvidence:
-    """Gradients of these probes in a mode."""
+def gradients(setting: Setting, mode: str, step: Callable[[], None], *, merged: bool = False) -> Evidence:
+    """End to end; `merged` takes all rows of equal expectation together."""
     return measure_gradients(
         setting.subject,
         mode,
         setting.tokens,
-        probes,
+        setting.probes(merged=merged),
         expected=setting.expected,
-        expected_layer=setting.expected_layer if layers else None,
+        expected_layer=None,
         dtype=setting.dtype,
         step=step,
-    )
+    ).whole
+
+
+def layer_gradients(setting: Setting, mode: str, step: Callable[[], None]) -> tuple[Evidence, ...]:
+    """Every layer alone. Of a large subject rows of equal expectation are taken together, as long as all is well."""
+
+    def measure(probes: Sequence[Probe]) -> tuple[Evidence, ...]:
+        return measure_gradients(
+            setting.subject,
+            mode,
+            setting.tokens,
+            probes,
+            expected=None,
+            expected_layer=setting.expected_layer,
+            dtype=setting.dtype,
+            step=step,
+        ).layers
+
+    if setting.dtype != torch.float64 and not setting.single:
+        found, expected = measure(setting.probes(merged=True)), setting.expected_layer & setting.rows[:, None]
+        if all(torch.equal(item.active & item.measured, expected) for item in found):
+            return found
+    return measure(setting.probes())
 
 
 def replacements(
@@ -139,7 +160,7 @@ def replacements(
         run(setting.blocks(everywhere=True))
     elif blocks:
         run(setting.blocks())
-    return TrialEvidence(whole, first)
+    return TrialEvidence(whole, first, not unresolved)
 
 
 def layer_replacements(setting: Setting, forward: Forward, step: Callable[[], None]) -> tuple[Evidence, ...]:

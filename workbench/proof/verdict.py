@@ -36,6 +36,7 @@ class Findings:
         itself: In a part of the matrices, where a token meets itself.
         exact: Zero means no influence, and underflow is excluded as far as float64 goes. False under autocast and with
             dropout, where an allowed pair without influence is UNDECIDED.
+        sampled: Some pairs of a cell stand for all that it allows.
     """
 
     declared: Bool[Tensor, "q k"]
@@ -50,6 +51,7 @@ class Findings:
     soft: tuple[Bool[Tensor, "q k"], ...] = ()
     itself: Bool[Tensor, "q k"] | None = None
     exact: bool = True
+    sampled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +187,7 @@ def _compare(
     arrived: Tensor | None,
     exact: bool,
     layer: int | None,
+    sampled: bool = False,
 ) -> _Stage:
     """One stage of one cell. `arrived` is what the masks that were read let through, if they could be read."""
     none = torch.zeros_like(pairs)
@@ -196,9 +199,13 @@ def _compare(
     active = pairs & (moved | changed)
     leaks = active & ~expected
     # A group that changes a row as a whole does not show that each of its tokens does: the gradient tells.
-    live = moved | (changed & (alone | ~seen))
+    # A gradient over the rows of several groups does not show that each of them has it: the replacement tells.
+    clear = gradient.alone | changed | ~shaken if gradient else none
+    live = (moved & clear) | (changed & (alone | ~seen))
     dead = pairs & expected & (seen | shaken) & ~live
     unsure = pairs & ~(seen | shaken)
+    if sampled and bool((pairs & (seen | shaken)).any()):
+        unsure = none
     if not exact:
         unsure, dead = unsure | dead, none
     elif arrived is not None:
@@ -228,7 +235,14 @@ def _cell(
 ) -> Cell:
     """One cell; `found` and `pairs` are those of `block`, `through` what the masks that were read let through there."""
     whole = _compare(
-        pairs, found.expected, found.gradient, found.perturbation, arrived=through, exact=found.exact, layer=None
+        pairs,
+        found.expected,
+        found.gradient,
+        found.perturbation,
+        arrived=through,
+        exact=found.exact,
+        layer=None,
+        sampled=found.sampled,
     )
     layers = [_layer(found, pairs, index) for index in range(_layer_count(found))]
     stages = [whole, *layers]
@@ -268,7 +282,7 @@ def _cell(
 
 
 def _layer_count(found: Findings) -> int:
-    return max(len(found.layer_gradients), len(found.layer_perturbations), len(found.soft))
+    return max(len(found.layer_gradients), len(found.layer_perturbations), len(found.soft), len(found.arrived))
 
 
 def _layer(found: Findings, pairs: Tensor, index: int) -> _Stage:
@@ -287,6 +301,13 @@ def _layer(found: Findings, pairs: Tensor, index: int) -> _Stage:
             exact=found.exact,
             layer=index + 1,
         )
+    if found.arrived:
+        # A mask speaks for itself, also where rows were measured together or a weight underflows.
+        arrived = found.arrived[index]
+        stage.leaks = stage.leaks | (arrived & ~found.declared & pairs)
+        stage.dead = stage.dead | (found.declared & ~arrived & pairs)
+        shown = [(stage.leaks, Verdict.LEAK), (found.declared & ~arrived & pairs, Verdict.DEAD)]
+        stage.verdict = worst([stage.verdict, *(verdict for which, verdict in shown if bool(which.any()))])
     soft = found.soft[index] & pairs if found.soft else None
     if soft is not None and bool(soft.any()):
         stage.soft = stage.verdict is not Verdict.LEAK
