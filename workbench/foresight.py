@@ -16,17 +16,31 @@ from trainer.episodes.episode import View
 
 from .attention.maps import AttentionMaps
 
+REMARKS = {
+    "no_depth": "this policy predicts no depth",
+    "no_future": "this policy predicts no future image",
+    "no_future_depth": "this policy predicts no future depth",
+    "no_flow": "this policy predicts no flow",
+    "flat_flow": "this policy predicts lateral flow only: tracks keep the depth of their start",
+    "patch_colours": "predicted up to mean and contrast of each patch; those are of the current image",
+    "given_goal": "this policy was also given a later true frame as its goal",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViewForesight:
-    """One camera at one time. True values are None where the episode has none or ends before the future frame."""
+    """One camera at one time.
+
+    True values are None where the episode has none or ends before the future frame, predicted ones where the policy
+    predicts nothing of the kind.
+    """
 
     rgb: UInt8[np.ndarray, "h w 3"]
-    depth: Float[np.ndarray, "h w"]
+    depth: Float[np.ndarray, "h w"] | None
     depth_true: Float[np.ndarray, "h w"] | None
-    future_rgb: UInt8[np.ndarray, "h w 3"]
+    future_rgb: UInt8[np.ndarray, "h w 3"] | None
     future_rgb_true: UInt8[np.ndarray, "h w 3"] | None
-    future_depth: Float[np.ndarray, "h w"]
+    future_depth: Float[np.ndarray, "h w"] | None
     future_depth_true: Float[np.ndarray, "h w"] | None
     K: Float[np.ndarray, "3 3"] | None
     T_world_camera: Float[np.ndarray, "4 4"] | None
@@ -36,8 +50,11 @@ class ViewForesight:
 class FlowForesight:
     """Tracks of start points of the flow view. Index 0 of the step axis is the start itself (l = steps + 1).
 
+    A policy that predicts no flow has no points (p = 0).
+
     Attributes:
-        uvz: Predicted pixel and depth from the TRUE start depth where there is one, else from the predicted depth.
+        uvz: Predicted pixel and depth from the TRUE start depth where there is one, else from the predicted depth; NaN
+            where neither is known.
         uvz_true: Exact tracks, None without ground truth.
         known: Truth exists for this point and step.
         visible_true: Depth-tested visibility of the truth.
@@ -105,6 +122,7 @@ class Foresight:
         action: Chunk in the data set's units, gripper as probability of open.
         action_true: The recorded chunk, NaN beyond the end.
         metrics: Numbers at this time by name, with the trivial baseline under `<name>.baseline`; see trainer.metrics.
+        remarks: What to know about this policy to read its predictions, as keys of `REMARKS`.
     """
 
     step: int
@@ -115,3 +133,4 @@ class Foresight:
     action: Float[np.ndarray, "k 7"]
     action_true: Float[np.ndarray, "k 7"] | None
     metrics: dict[str, float]
+    remarks: tuple[str, ...] = ()

@@ -71,6 +71,7 @@ def flatten(foresight: Foresight) -> tuple[dict[str, np.ndarray], dict[str, Any]
         "groups": list(attention.groups),
         "token_groups": list(attention.maps.names),
         "metrics": foresight.metrics,
+        "remarks": list(foresight.remarks),
     }
     return {name: np.ascontiguousarray(value) for name, value in arrays.items() if value is not None}, plain
 
@@ -109,6 +110,7 @@ def unflatten(arrays: Mapping[str, np.ndarray], plain: Mapping[str, Any]) -> For
         action=arrays["action"],
         action_true=arrays.get("action_true"),
         metrics={str(name): float(value) for name, value in plain["metrics"].items()},
+        remarks=tuple(str(name) for name in plain.get("remarks", ())),
     )
 
 

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from model.batch import Observation, Prediction, Targets
-from model.config import Statistics
-from model.errors import CheckpointError, EpisodeError
+from model.config import PolicyConfig, Statistics
+from model.errors import EpisodeError
 from model.policy import Policy
 from trainer.data.images import scaled_intrinsics
 from trainer.data.points import FLOW_POINTS, choose_points, flow_times
@@ -28,8 +28,6 @@ from trainer.metrics.window import Window, rgb_future, rgb_now, score_window, tr
 
 from .attention.captured import attention_foresight, attention_maps, shown_rows
 from .foresight import FlowForesight, Foresight, ViewForesight
-
-_NEEDED = ("depth", "future", "flow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +50,19 @@ class Inputs:
         return int(self.observation.frame_mask.sum()) - 1
 
 
-def check_policy(policy: Policy) -> None:
-    """Raises `CheckpointError` for a policy that lacks one of the predictions the workbench shows."""
-    absent = [name for name in _NEEDED if name not in policy.config.foresight]
-    if absent or not policy.config.future_depth:
-        raise CheckpointError(
-            f"this checkpoint ('{policy.config.name}') predicts no {', '.join(absent) or 'future depth'}; "
-            "the workbench shows policies with depth, future RGB-D and flow"
-        )
+def remarks_of(config: PolicyConfig) -> tuple[str, ...]:
+    """What a reader must know about a policy's predictions, as keys of `foresight.REMARKS`."""
+    future, flow = "future" in config.foresight, "flow" in config.foresight
+    found = {
+        "no_depth": "depth" not in config.foresight,
+        "no_future": not future,
+        "no_future_depth": future and not config.future_depth,
+        "no_flow": not flow,
+        "flat_flow": flow and not config.flow.predict_depth,
+        "patch_colours": future and config.norm_pix,
+        "given_goal": config.goal_image,
+    }
+    return tuple(name for name, holds in found.items() if holds)
 
 
 def gather(policy: Policy, episode: Episode, step: int) -> Inputs:
@@ -88,7 +91,8 @@ def run_policy(policy: Policy, batch: Sequence[Inputs]) -> list[Prediction]:
     start = torch.cat([item.flow_start for item in batch])
     newest = torch.tensor([batch[0].newest])
     view = policy.config.views.index(policy.config.flow_view)
-    if policy.config.flow.start_depth and not all(item.has_flow for item in batch):
+    guesses = policy.config.flow.start_depth and "depth" in policy.config.foresight
+    if guesses and not all(item.has_flow for item in batch):
         seen = _required(policy(observation, frames=newest, decoders=frozenset({"depth"})).depth)
         start = start.clone()
         for row, item in enumerate(batch):
@@ -124,6 +128,7 @@ def assemble(
         action=action,
         action_true=action_true,
         metrics=score_window(window, config, mean),
+        remarks=remarks_of(config),
     )
 
 
@@ -140,11 +145,11 @@ def _view(window: Window, policy: Policy, view: View) -> ViewForesight:
         camera = None
     return ViewForesight(
         rgb=rgb_now(window, index),
-        depth=_array(prediction.depth)[0, 0, index],
+        depth=_of_view(prediction.depth, index),
         depth_true=_truth(targets.depth, targets.depth_valid, index) if has_depth else None,
-        future_rgb=rgb_future(window, index),
+        future_rgb=None if prediction.future_rgb is None else rgb_future(window, index),
         future_rgb_true=future_true if came else None,
-        future_depth=_array(prediction.future_depth)[0, 0, index],
+        future_depth=_of_view(prediction.future_depth, index),
         future_depth_true=_truth(targets.future_depth, targets.future_depth_valid, index)
         if came and has_depth
         else None,
@@ -157,10 +162,13 @@ def _flow(policy: Policy, inputs: Inputs, prediction: Prediction) -> FlowForesig
     """Tracks in pixels of the policy's image, their start included."""
     config, targets = policy.config, inputs.targets
     to_pixels = np.array([config.image_size, config.image_size, 1.0], np.float32)
+    steps = np.concatenate([[inputs.step], flow_times(inputs.step, config.window)])
+    if prediction.flow_delta is None:
+        return _no_flow(steps)
     start = inputs.flow_start[0, 0].clone()
     if not inputs.has_flow:
         view = config.views.index(config.flow_view)
-        start[:, 2] = _depth_at(_required(prediction.depth)[0, 0, view], start)
+        start[:, 2] = torch.nan if prediction.depth is None else _depth_at(prediction.depth[0, 0, view], start)
     first = start.numpy() * to_pixels
     uvz = _tracks(first, _array(prediction.flow_delta)[0, 0] * to_pixels)
     probability = torch.sigmoid(_required(prediction.flow_visible_logit)[0, 0]).numpy()
@@ -174,7 +182,20 @@ def _flow(policy: Policy, inputs: Inputs, prediction: Prediction) -> FlowForesig
         visible_true=np.concatenate([ones, targets.flow_visible[0, 0].numpy()], 1) if inputs.has_flow else None,
         moving=targets.flow_moving[0, 0].numpy() if inputs.has_flow else np.zeros(len(first), bool),
         start_depth="true" if inputs.has_flow else "predicted",
-        steps=np.concatenate([[inputs.step], flow_times(inputs.step, config.window)]),
+        steps=steps,
+    )
+
+
+def _no_flow(steps: np.ndarray) -> FlowForesight:
+    return FlowForesight(
+        uvz=np.zeros((0, len(steps), 3), np.float32),
+        visible_probability=np.zeros((0, len(steps)), np.float32),
+        uvz_true=None,
+        known=None,
+        visible_true=None,
+        moving=np.zeros(0, bool),
+        start_depth="predicted",
+        steps=steps,
     )
 
 
@@ -206,9 +227,13 @@ def _truth(depth: Tensor, valid: Tensor, view: int) -> Float[np.ndarray, "h w"]:
     return true_depth(depth[0, 0, view], valid[0, 0, view]).astype(np.float32)
 
 
+def _of_view(depth: Tensor | None, view: int) -> Float[np.ndarray, "h w"] | None:
+    return None if depth is None else _array(depth)[0, 0, view]
+
+
 def _required(value: Tensor | None) -> Tensor:
     if value is None:
-        raise AssertionError("a decoder that `check_policy` made sure of gave nothing")
+        raise AssertionError("a decoder that every such policy has gave nothing")
     return value
 
 

@@ -134,10 +134,7 @@ class Predictor:
                 from model.attention import check_captures
                 from trainer.loop.checkpoint import load_checkpoint
 
-                from .infer import check_policy
-
                 loaded = load_checkpoint(self.checkpoint)
-                check_policy(loaded.policy)
                 check_captures(loaded.policy)  # what the page shows is what the policy used, or an error
                 self._loaded, self._hash = loaded, loaded.content_hash
             return self._loaded

@@ -12,7 +12,7 @@ from model.batch import Observation, Prediction, Targets
 from model.config import LossWeights, PolicyConfig, preset
 from model.losses import kl_to_standard_normal, loss_terms, masked_mean, total_loss
 from model.policy import Policy
-from tests.policy_factories import composite_tiny, make_observation, make_targets
+from tests.policy_factories import composite_tiny, make_observation, make_targets, small
 
 ALL_TERMS = {
     "depth", "future_rgb", "future_depth", "flow", "flow_visibility", "action_arm", "action_gripper", "action_kl"
@@ -205,4 +205,76 @@ def _smooth(targets: Targets) -> Targets:
         depth=depth.expand_as(targets.depth),
         future_depth=(1.7 - depth + shift).expand_as(targets.depth),
         future_rgb=rgb[:, :, :, None].expand_as(targets.future_rgb),
+    )
+
+
+def test_a_view_without_depth_does_not_halve_the_others_weight() -> None:
+    config, observation, targets, perfect = _case()
+    assert perfect.depth is not None
+    valid = targets.depth_valid.clone()
+    valid[:, :, 1] = False
+    wrong, bare = replace(perfect, depth=perfect.depth + 0.2), replace(targets, depth_valid=valid)
+    assert loss_terms(wrong, bare, observation, config)["depth"].item() == pytest.approx(0.25, rel=1e-4)
+    nothing = replace(targets, depth_valid=torch.zeros_like(valid))
+    assert loss_terms(wrong, nothing, observation, config)["depth"].item() == 0
+
+
+def _with_loss(**changes: object) -> PolicyConfig:
+    return replace(preset("tiny"), loss=replace(LossWeights(), **changes))
+
+
+def test_silog_forgives_half_of_a_common_factor() -> None:
+    """Everything e times too far: g = 1, so 1 - 0.5."""
+    config, observation, targets, perfect = _case(_with_loss(depth_form="silog"))
+    assert perfect.depth is not None
+    wrong = replace(perfect, depth=math.e * perfect.depth)
+    assert loss_terms(wrong, targets, observation, config)["depth"].item() == pytest.approx(0.5, rel=1e-4)
+    assert loss_terms(perfect, targets, observation, config)["depth"].item() == pytest.approx(0, abs=1e-6)
+    behind = replace(perfect, depth=-perfect.depth)
+    assert loss_terms(behind, targets, observation, config)["depth"].isfinite()
+
+
+def test_ssi_forgives_scale_and_shift_of_every_image() -> None:
+    config, observation, targets, perfect = _case(_with_loss(depth_form="ssi"))
+    assert perfect.depth is not None
+    scale = torch.rand(2, 2, 2, 1, 1) + 0.5
+    moved = replace(perfect, depth=scale * perfect.depth + 3 * scale)
+    assert loss_terms(moved, targets, observation, config)["depth"].item() == pytest.approx(0, abs=1e-6)
+    flat = replace(perfect, depth=torch.ones_like(perfect.depth))
+    spread = (targets.depth.flatten(3).var(-1, correction=0) / torch.tensor(config.stats.depth_std) ** 2).mean()
+    assert loss_terms(flat, targets, observation, config)["depth"].item() == pytest.approx(spread.item(), rel=1e-3)
+
+
+def test_ssi_looks_at_valid_pixels_only() -> None:
+    config, observation, targets, perfect = _case(_with_loss(depth_form="ssi"))
+    assert perfect.depth is not None
+    valid = torch.rand(perfect.depth.shape, generator=torch.Generator().manual_seed(0)) > 0.5
+    spoilt = replace(perfect, depth=torch.where(valid, 2 * perfect.depth - 1, 100.0))
+    holes = replace(targets, depth_valid=valid)
+    assert loss_terms(spoilt, holes, observation, config)["depth"].item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize(("form", "expected"), [("mse", 4.0), ("l1", 2.0), ("smooth_l1", 1.95)])
+def test_flow_error_has_the_form_that_is_configured(form: str, expected: float) -> None:
+    """Two scales too far in every coordinate."""
+    config, observation, targets, perfect = _case(_with_loss(flow_form=form))
+    assert perfect.flow_delta is not None
+    stats = config.stats
+    scale = torch.tensor([stats.flow_scale_xy, stats.flow_scale_xy, stats.flow_scale_depth])
+    wrong = replace(perfect, flow_delta=perfect.flow_delta + 2 * scale)
+    assert loss_terms(wrong, targets, observation, config)["flow"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_progress_counts_real_frames_only() -> None:
+    config = small("gr_mg")
+    observation, targets = make_observation(config), make_targets(config)
+    assert targets.progress is not None
+    mask = observation.frame_mask.clone()
+    mask[1, 1:] = False
+    observation = replace(observation, frame_mask=mask)
+    guess = torch.where(mask, targets.progress + 0.1, 5.0)
+    terms = loss_terms(Prediction(progress=guess), targets, observation, config)
+    assert terms["progress"].item() == pytest.approx(0.01, rel=1e-3)
+    assert total_loss(terms, replace(config.loss, progress=3.0), with_action=True).item() == pytest.approx(
+        0.03, rel=1e-3
     )

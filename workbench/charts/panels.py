@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 
 from trainer.episodes.episode import Episode, View
 
-from ..foresight import Foresight
+from ..foresight import REMARKS, Foresight
 from .colours import ATTENTION_MAP, ColourScale, symmetric
 
 _SAMPLED_FRAMES = 8
@@ -93,19 +93,19 @@ def now_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[Pan
     keys = tuple(f"{view}.{name}" for name in ("rgb", "depth", "depth_true", "depth_error"))
     if seen is None:
         return _absent(keys, titles, f"no {view} camera in this episode")
-    scale = scales.depth[view]
-    panels = [
-        Panel(key=keys[0], title=titles[0], image=seen.rgb),
-        Panel(key=keys[1], title=titles[1], image=scale.paint(seen.depth), scale=scale),
-    ]
-    if seen.depth_true is None:
-        return panels + _absent(keys[2:], titles[2:], "no true depth here")
-    error = 1000 * (seen.depth - seen.depth_true)
-    return [
-        *panels,
-        Panel(key=keys[2], title=titles[2], image=scale.paint(seen.depth_true), scale=scale),
-        Panel(key=keys[3], title=titles[3], image=scales.error[view].paint(error), scale=scales.error[view]),
-    ]
+    scale, error_scale = scales.depth[view], scales.error[view]
+    about = "; ".join(REMARKS[name] for name in ("no_flow", "flat_flow", "given_goal") if name in foresight.remarks)
+    panels = [Panel(key=keys[0], title=titles[0], image=seen.rgb, note=about)]
+    no_truth = "no true depth here"
+    images = (
+        (seen.depth, scale, REMARKS["no_depth"]),
+        (seen.depth_true, scale, no_truth),
+        (_error_mm(seen.depth, seen.depth_true), error_scale, REMARKS["no_depth"] if seen.depth is None else no_truth),
+    )
+    for key, title, (values, colours, note) in zip(keys[1:], titles[1:], images, strict=True):
+        image = None if values is None else colours.paint(values)
+        panels.append(Panel(key=key, title=title, image=image, scale=colours, note=note if image is None else ""))
+    return panels
 
 
 def future_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[Panel]:
@@ -118,30 +118,36 @@ def future_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[
         keys = tuple(f"{view}.{name}" for name in _FUTURE_TITLES)
         return _absent(keys, tuple(_FUTURE_TITLES.values()), f"no {view} camera in this episode")
     scale, error_scale = scales.depth[view], scales.error[view]
-    came = seen.future_depth_true
-    images = {
-        "future_rgb": (seen.future_rgb, None),
-        "future_rgb_true": (seen.future_rgb_true, None),
-        "copy_last": (seen.rgb, None),
-        "future_depth": (scale.paint(seen.future_depth), scale),
-        "future_depth_true": (None if came is None else scale.paint(came), scale),
-        "copy_last_depth": (None if seen.depth_true is None else scale.paint(seen.depth_true), scale),
-        "future_depth_error": (
-            None if came is None else error_scale.paint(1000 * (seen.future_depth - came)),
-            error_scale,
-        ),
-    }
     ended = f"nothing recorded at t {foresight.future_step}"
+    unknown = "no true depth here" if seen.depth_true is None else ended
+    silent = REMARKS["no_future" if "no_future" in foresight.remarks else "no_future_depth"]
+    painted = REMARKS["patch_colours"] if "patch_colours" in foresight.remarks else ""
+    error = _error_mm(seen.future_depth, seen.future_depth_true)
+    images = {
+        "future_rgb": (seen.future_rgb, None, silent),
+        "future_rgb_true": (seen.future_rgb_true, None, ended),
+        "copy_last": (seen.rgb, None, ""),
+        "future_depth": (seen.future_depth, scale, silent),
+        "future_depth_true": (seen.future_depth_true, scale, unknown),
+        "copy_last_depth": (seen.depth_true, scale, unknown),
+        "future_depth_error": (error, error_scale, silent if seen.future_depth is None else unknown),
+    }
     return [
         Panel(
             key=f"{view}.{name}",
             title=_FUTURE_TITLES[name],
-            image=image,
-            scale=None if image is None else colours,
-            note="" if image is not None else "no true depth here" if colours and seen.depth_true is None else ended,
+            image=values if values is None or colours is None else colours.paint(values),
+            scale=None if values is None else colours,
+            note=why if values is None else painted if name == "future_rgb" else "",
         )
-        for name, (image, colours) in images.items()
+        for name, (values, colours, why) in images.items()
     ]
+
+
+def _error_mm(
+    predicted: Float[np.ndarray, "h w"] | None, true: Float[np.ndarray, "h w"] | None
+) -> Float[np.ndarray, "h w"] | None:
+    return None if predicted is None or true is None else 1000 * (predicted - true)
 
 
 def attention_overlay(

@@ -22,7 +22,7 @@ _FADE = 0.55
 def shown_tracks(flow: FlowForesight, K: Float[np.ndarray, "3 3"]) -> Integer[np.ndarray, " q"]:
     """The points that get a line: those that move in truth and those that the policy moves. Increasing indices."""
     predicted = unproject(flow.uvz, K)
-    reach = np.linalg.norm(predicted - predicted[:, :1], axis=-1).max(axis=1)
+    reach = np.linalg.norm(predicted - predicted[:, :1], axis=-1).max(axis=1)  # NaN, of an unknown depth, is no reach
     return np.flatnonzero(flow.moving | (reach > MOTION_SHOWN_M))
 
 

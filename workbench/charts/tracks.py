@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..foresight import Foresight
+from ..foresight import REMARKS, Foresight
 from .panels import Panel
 from .track_style import faded, shown_tracks, track_colours
 
@@ -34,4 +34,7 @@ def tracks_panel(foresight: Foresight, *, enlarge: int = 3) -> Panel:
         draw(flow.uvz[point, :, :2], colours[point], 1)
     truth = "true faded" if flow.uvz_true is not None else "no true tracks here"
     note = f"predicted solid, {truth}; {len(shown)} of {len(flow.moving)} tracks have a line"
+    limits = [REMARKS[name] for name in ("no_flow", "flat_flow") if name in foresight.remarks]
+    if limits:
+        note = limits[0] if not len(flow.uvz) else f"{note}; {limits[0]}"
     return Panel(key="static.tracks", title="3D flow over the image", image=image, note=note)

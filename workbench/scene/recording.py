@@ -200,18 +200,24 @@ class EpisodeScene:
         if seen.K is None or seen.T_world_camera is None:
             return
         self._log_tracks(stream, foresight, seen.K)
-        if seen.depth_true is None:
+        if seen.depth_true is None and seen.depth is not None:
             cloud = lift_image(seen.rgb, seen.depth, seen.K, seen.T_world_camera, limit=CLOUD_POINTS)
             _log_cloud(stream, "/world/cloud/predicted", cloud)
-        _log_cloud(stream, FUTURE_CLOUD, self._future_cloud(seen, foresight.future_step, seen.K))
+        future = self._future_cloud(seen, foresight.future_step, seen.K)
+        if future is not None:
+            _log_cloud(stream, FUTURE_CLOUD, future)
 
-    def _future_cloud(self, seen: ViewForesight, step: int, K: Float[np.ndarray, "3 3"]) -> Cloud:
+    def _future_cloud(self, seen: ViewForesight, step: int, K: Float[np.ndarray, "3 3"]) -> Cloud | None:
+        if seen.future_rgb is None or seen.future_depth is None:
+            return None
         poses = self._poses[FLOW_VIEW]
         pose = poses[min(step, len(poses) - 1)]
         return lift_image(seen.future_rgb, seen.future_depth, K, pose, limit=FUTURE_POINTS)
 
     def _log_tracks(self, stream: rr.RecordingStream, foresight: Foresight, K: Float[np.ndarray, "3 3"]) -> None:
         flow = foresight.flow
+        if not np.isfinite(flow.uvz[:, 0, 2]).all():
+            return  # nobody knows the depth that the tracks start from
         poses = self._poses[FLOW_VIEW]
         poses = poses[np.minimum(flow.steps, len(poses) - 1)]
         tracks = lift_tracks(flow.uvz, K, poses)

@@ -18,7 +18,7 @@ from trainer.episodes.episode import Episode, EpisodeInfo, View
 
 from ..charts.panels import ClipScales, Panel, future_panels, now_panels
 from ..charts.tables import NumberRow, PointRow, number_rows, point_rows
-from ..foresight import Foresight
+from ..foresight import REMARKS, Foresight
 
 Json = dict[str, Any]
 _DRAWN_TRACKS = 160
@@ -34,6 +34,7 @@ def frame_payload(foresight: Foresight, view: View, scales: ClipScales, *, origi
         **sheet([*now_panels(foresight, view, scales), *future_panels(foresight, view, scales)]),
         "numbers": [number_cells(row) for row in number_rows(foresight)],
         "points": [point_cells(row, foresight) for row in point_rows(foresight)],
+        "no_points": REMARKS["no_flow"] if "no_flow" in foresight.remarks else "",
         "tracks": tracks(foresight),
     }
 

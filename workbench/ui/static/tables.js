@@ -42,7 +42,7 @@ function fillPoints(table, frame, picked) {
     row.addEventListener("click", () => choose(table, all[index], frame.t));
     row.addEventListener("keydown", (event) => event.key === "Enter" && choose(table, all[index], frame.t));
   });
-  if (!made.length) say(table, frame.origin === "recorded" ? text.no_numbers : text.no_points);
+  if (!made.length) say(table, frame.origin === "recorded" ? text.no_numbers : frame.no_points || text.no_points);
 }
 
 function choose(table, { point, uv }, t) {
