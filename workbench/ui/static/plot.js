@@ -48,7 +48,12 @@ export async function drawBars(host, figure, empty) {
     return;
   }
   if (!host.querySelector(".js-plotly-plot, .main-svg")) host.replaceChildren();
-  const layout = dressed(host, figure.layout, { l: 8, t: 26 });
+  const layout = dressed(host, figure.layout, { l: 8, t: 26, b: 44 });
+  const ink = layout.font.color;
+  for (const { error_x: interval, marker } of figure.data) {
+    if (interval) interval.color = ink;
+    if (marker.line) marker.line.color = marker.color = ink;
+  }
   await Plotly.react(host, figure.data, layout, { displayModeBar: false, responsive: true });
 }
 
