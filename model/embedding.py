@@ -153,7 +153,7 @@ class Embedding(nn.Module):
 
     def encode_text(self, text: Int64[Tensor, "b s"]) -> Float[Tensor, "b d"]:
         """One LANG token an instruction, before its time is added."""
-        return self.text_token(self.text(text))
+        return self.text_token(self.text(text).to(self.state_scale.dtype))
 
     def state_tokens(self, arm: Float[Tensor, "b t 6"], gripper: Int64[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
         """The STATE token of every frame, before its time is added; arguments as in `Observation`."""

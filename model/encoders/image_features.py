@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -15,15 +16,18 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 def normalise_rgb(rgb: Float[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 3 h w"]:
-    """0..1 to zero mean and unit deviation over ImageNet."""
-    mean = rgb.new_tensor(IMAGENET_MEAN)[:, None, None]
-    return (rgb - mean) / rgb.new_tensor(IMAGENET_STD)[:, None, None]
+    """0..1 to zero mean and unit deviation over ImageNet.
+
+    By numbers, not by a tensor of them: that would have to be copied to a GPU every time, which waits for it.
+    """
+    channels = zip(rgb.unbind(-3), IMAGENET_MEAN, IMAGENET_STD, strict=True)
+    return torch.stack([(channel - mean) / std for channel, mean, std in channels], -3)
 
 
 def denormalise_rgb(rgb: Float[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 3 h w"]:
     """The inverse of `normalise_rgb`."""
-    mean = rgb.new_tensor(IMAGENET_MEAN)[:, None, None]
-    return rgb * rgb.new_tensor(IMAGENET_STD)[:, None, None] + mean
+    channels = zip(rgb.unbind(-3), IMAGENET_MEAN, IMAGENET_STD, strict=True)
+    return torch.stack([channel * std + mean for channel, mean, std in channels], -3)
 
 
 def prepare_rgb(rgb: UInt8[Tensor, "*n 3 h w"]) -> Float[Tensor, "*n 3 h w"]:

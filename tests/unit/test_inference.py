@@ -15,7 +15,7 @@ from model.batch import Frame, Observation
 from model.config import PolicyConfig, TokenConfig, WindowConfig, preset
 from model.inference import Engine
 from model.policy import Policy
-from tests.policy_factories import composite_tiny, make_observation, make_policy, row
+from tests.policy_factories import composite_tiny, make_observation, make_policy, row, small
 from trainer.data.state import relative_pose, rotation_matrix
 
 TOLERANCE = 1e-6
@@ -41,6 +41,7 @@ CONFIGS: dict[str, Callable[[], PolicyConfig]] = {
         preset("tiny"), tokens=TokenConfig(flow=2, future=3, input_causality="token", query_group_attn="none")
     ),
     "act_sees_future": lambda: replace(preset("tiny"), tokens=replace(preset("tiny").tokens, act_sees_future=True)),
+    **{name: lambda name=name: small(name) for name in ("foresight", "foresight_2d", "gr_mg")},
     "no_flow": lambda: replace(preset("tiny"), foresight=("depth", "future")),
     "one_view": lambda: replace(
         preset("tiny"), views=("static",), stats=replace(preset("tiny").stats, depth_mean=(1.0,), depth_std=(1.0,))
@@ -58,7 +59,7 @@ class Film:
         pose = np.concatenate([rng.normal(size=(batch, steps, 3)), rng.normal(size=(batch, steps, 4))], 2)
         self.gripper = torch.from_numpy(rng.integers(0, 2, (steps, batch)))
         self.state = np.concatenate([pose, np.zeros((batch, steps, 1))], 2)
-        self.text = torch.from_numpy(rng.integers(1, 2**31, (batch, config.text.max_tokens)))
+        self.text = make_observation(config, batch=batch, seed=seed).text
 
     def frame(self, step: int) -> Frame:
         T = np.broadcast_to(np.eye(4), (len(self.state), 4, 4)).copy()
@@ -118,12 +119,12 @@ def test_left_out_tokens_and_rows_change_nothing_in_float64(policy: Policy) -> N
     """Before any decoder, and for every group of queries."""
     exact = make_policy(policy.config).double()
     observation = _lengths(make_observation(policy.config, batch=3), [1, 3, 2])
-    observation = replace(observation, view_mask=observation.view_mask & torch.tensor([[True], [True], [True]]))
     groups = [group for group in exact.layout.groups if group.name in exact.embedding.queries]
     with torch.no_grad():
         tokens = exact.embedding(observation).tokens
         keys = exact.mask & _keys(exact, observation)[:, None]
-        hidden = exact.trunk(tokens, keys[:, None])[0][:, exact.layout.prefix_length :].unflatten(1, (3, -1))
+        hidden = exact.trunk(tokens, keys[:, None])[0][:, exact.layout.prefix_length :]
+        hidden = hidden.unflatten(1, (exact.layout.n_frames, -1))
         for names in [(group.name,) for group in groups] + [tuple(group.name for group in groups)]:
             out = exact.newest(tokens, observation.frame_mask, observation.view_mask, names)
             for name in names:
@@ -140,7 +141,7 @@ def test_an_engine_is_the_full_pass_at_every_step(policy: Policy) -> None:
     """From the first frame, through young windows, until the window has slid on; two streams side by side."""
     film = Film(policy.config, batch=2)
     engine = Engine(policy)
-    engine.reset(film.text)
+    engine.reset(film.text, goal_rgb=film.observation(0).goal_rgb)
     for step in range(STEPS):
         expected = full_pass(policy, film.observation(step))
         assert torch.allclose(engine.act(film.frame(step)), expected, atol=TOLERANCE), step
