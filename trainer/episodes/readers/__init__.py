@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .reader import Reader
 
-_MODULES: tuple[str, ...] = ("packed", "calvin", "libero", "lerobot", "rlds", "folder")
+_MODULES: tuple[str, ...] = ("packed", "calvin", "libero", "lerobot", "rlds", "mcap", "folder")
 
 
 @cache

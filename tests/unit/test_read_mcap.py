@@ -1,0 +1,188 @@
+"""MCAP of ROS 2, written by the library's own writer: topics, clocks, depth, calibration; damage and bombs."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from mcap.writer import CompressionType
+from mcap_ros2.writer import Writer
+
+from model.errors import EpisodeError, UnsafeFileError
+from tests.foreign_factories import SIZE, plain_frames, png, shown_frame
+from trainer.episodes.readers.mcap import READER
+
+LENGTH = 6
+PERIOD = 100_000_000
+HEADER = """std_msgs/Header header
+{fields}
+================================================================================
+MSG: std_msgs/Header
+builtin_interfaces/Time stamp
+string frame_id
+"""
+POSE = """
+================================================================================
+MSG: geometry_msgs/Pose
+geometry_msgs/Point position
+geometry_msgs/Quaternion orientation
+================================================================================
+MSG: geometry_msgs/Point
+float64 x
+float64 y
+float64 z
+================================================================================
+MSG: geometry_msgs/Quaternion
+float64 x
+float64 y
+float64 z
+float64 w
+"""
+TYPES = {
+    "sensor_msgs/msg/Image": "uint32 height\nuint32 width\nstring encoding\nuint8 is_bigendian\n"
+    "uint32 step\nuint8[] data",
+    "sensor_msgs/msg/CompressedImage": "string format\nuint8[] data",
+    "sensor_msgs/msg/CameraInfo": "uint32 height\nuint32 width\nfloat64[] d\nfloat64[9] k",
+    "sensor_msgs/msg/JointState": "string[] name\nfloat64[] position\nfloat64[] velocity\nfloat64[] effort",
+    "geometry_msgs/msg/PoseStamped": "geometry_msgs/Pose pose",
+}
+STAMP = {"stamp": {"sec": 0, "nanosec": 0}, "frame_id": ""}
+
+
+def image(pixels: np.ndarray, encoding: str, padding: int = 0) -> dict[str, Any]:
+    """A raw image whose rows may end with some bytes of nothing."""
+    rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(len(pixels), -1)
+    step = rows.shape[1] + padding
+    data = np.pad(rows, ((0, 0), (0, padding))).tobytes()
+    height, width = pixels.shape[:2]
+    return {"height": height, "width": width, "encoding": encoding, "is_bigendian": 0, "step": step, "data": data}
+
+
+def recording(path: Path, compression: CompressionType = CompressionType.ZSTD) -> Path:
+    """Two cameras, aligned depth of one, calibration, joints at twice the rate, tool poses."""
+    colour, wrist = plain_frames(0, 0, LENGTH), plain_frames(0, 1, LENGTH)
+    messages: list[tuple[int, str, str, dict[str, Any]]] = []
+    for at in range(LENGTH):
+        now = 10**9 + at * PERIOD
+        depth = np.full(SIZE, 700 + at, np.uint16)
+        depth[0, 0] = 0
+        k = [50.0, 0, 31.5, 0, 50.0, 23.5, 0, 0, 1]
+        calibration = {"height": SIZE[0], "width": SIZE[1], "d": [0.0] * 5, "k": k}
+        place = {"position": {"x": at, "y": 0, "z": 1}, "orientation": {"x": 0, "y": 0, "z": 0, "w": 1}}
+        messages += [
+            (now, "/front/color/image_raw", "sensor_msgs/msg/Image", image(colour[at][..., ::-1], "bgr8", padding=5)),
+            (now + 3, "/front/depth/image_raw", "sensor_msgs/msg/Image", image(depth, "16UC1")),
+            (now + 1, "/front/color/camera_info", "sensor_msgs/msg/CameraInfo", calibration),
+            (
+                now + PERIOD // 5,
+                "/wrist/image/compressed",
+                "sensor_msgs/msg/CompressedImage",
+                {"format": "png", "data": png(wrist[at])},
+            ),
+            (now, "/tool_pose", "geometry_msgs/msg/PoseStamped", {"pose": place}),
+        ]
+        for half in (0, 1):
+            joints = {"name": ["arm", "finger"], "position": [at + half / 2, 0.04], "velocity": [], "effort": []}
+            messages.append((now + half * PERIOD // 2, "/joint_states", "sensor_msgs/msg/JointState", joints))
+    with path.open("wb") as file, Writer(file, chunk_size=20_000, compression=compression) as writer:
+        schemas = {
+            name: writer.register_msgdef(name, HEADER.format(fields=text) + (POSE if "Pose" in name else ""))
+            for name, text in TYPES.items()
+        }
+        for time, topic, kind, message in messages:
+            writer.write_message(topic, schemas[kind], {"header": STAMP, **message}, log_time=time, publish_time=time)
+    return path
+
+
+@pytest.mark.parametrize("compression", list(CompressionType))
+def test_cameras_depth_calibration_and_joints_follow_the_static_camera(
+    tmp_path: Path, compression: CompressionType
+) -> None:
+    path = recording(tmp_path / "trial.mcap", compression)
+    assert READER.recognise(path)
+    (summary,) = READER.episodes(path)
+    assert (summary.length, summary.views, summary.depth) == (LENGTH, ("static", "wrist"), ("true", "metric"))
+    episode = READER.open(path, 0)
+    assert episode.info.control_hz == pytest.approx(10)
+    for step in reversed(range(LENGTH)):
+        assert shown_frame(episode.rgb("static", step)) == shown_frame(episode.rgb("wrist", step)) == step
+        depth = episode.depth("static", step)
+        assert np.isnan(depth[0, 0])
+        np.testing.assert_allclose(depth[1:], 0.7 + step / 1000, rtol=1e-6)
+    np.testing.assert_allclose(episode.intrinsics("static"), [[50, 0, 32], [0, 50, 24], [0, 0, 1]])
+    np.testing.assert_allclose(episode.features["/joint_states/position/arm"][:, 0], np.arange(LENGTH))
+    assert not episode.has("state")
+    assert not episode.has("depth", "wrist")
+    assert episode.info.notes == ()
+
+
+def test_a_topic_map_names_views_state_and_outcome(tmp_path: Path) -> None:
+    path = recording(tmp_path / "trial.mcap")
+    (tmp_path / "trial.topics.yaml").write_text(
+        "static: /wrist/image/compressed\nwrist: /front/color/image_raw\n"
+        "instruction: stack the cups\noutcome: failure\n"
+        "state:\n  pose: /tool_pose\n  gripper: {topic: /joint_states, joint: finger, shut: 0.0, open: 0.08}\n"
+    )
+    episode = READER.open(path, 0)
+    assert (episode.info.instruction, episode.info.outcome) == ("stack the cups", "failure")
+    assert episode.has("depth", "wrist")
+    np.testing.assert_allclose(episode.state[3], [3, 0, 1, 1, 0, 0, 0, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("static: /nowhere\n", "static"),
+        ("cameras: 3\n", "cameras"),
+        ("depth: {side: /front/depth/image_raw}\n", "side"),
+        ("state: {pose: /tool_pose}\n", "gripper"),
+        ("outcome: maybe\n", "outcome"),
+    ],
+)
+def test_a_wrong_topic_map_is_one_clear_error(tmp_path: Path, text: str, says: str) -> None:
+    path = recording(tmp_path / "trial.mcap")
+    (tmp_path / "trial.topics.yaml").write_text(text)
+    with pytest.raises(EpisodeError, match=says):
+        READER.open(path, 0)
+
+
+def test_a_cut_file_opens_up_to_its_last_whole_chunk_and_says_so(tmp_path: Path) -> None:
+    path = recording(tmp_path / "trial.mcap", CompressionType.NONE)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    episode = READER.open(path, 0)
+    assert 1 < episode.info.length < LENGTH
+    assert "damaged after" in episode.info.notes[0]
+    assert shown_frame(episode.rgb("static", episode.info.length - 1)) == episode.info.length - 1
+
+
+@pytest.mark.parametrize("claim", [2**40, 10, 2**27])
+def test_a_chunk_that_lies_about_its_size_is_refused(tmp_path: Path, claim: int) -> None:
+    path = recording(tmp_path / "trial.mcap")
+    data = bytearray(path.read_bytes())
+    chunk = data.index(b"\x04\x00\x00\x00zstd")  # the chunk's compression; before it crc (4) and unpacked size (8)
+    data[chunk - 12 : chunk - 4] = struct.pack("<Q", claim)
+    path.write_bytes(data)
+    with pytest.raises(UnsafeFileError, match="announces"):
+        READER.open(path, 0)
+
+
+def test_mutated_files_raise_nothing_but_our_errors(tmp_path: Path) -> None:
+    good = recording(tmp_path / "trial.mcap", CompressionType.NONE).read_bytes()
+    rng = np.random.default_rng(0)
+    for attempt in range(60):
+        data = bytearray(good)
+        for at in rng.integers(8, len(data), 20):
+            data[at] = rng.integers(256)
+        path = tmp_path / f"{attempt}.mcap"
+        path.write_bytes(data)
+        try:
+            episode = READER.open(path, 0)
+            episode.rgb("static", 0)
+            assert len(episode.features) >= 0
+        except (EpisodeError, UnsafeFileError):
+            continue
+        finally:
+            path.unlink()

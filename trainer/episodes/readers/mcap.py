@@ -1,0 +1,233 @@
+"""MCAP files of ROS 2: one file, one episode. Steps are the frames of the static camera (else of the first one).
+
+Everything else is what was logged nearest to each step. See `mcap_topics` for which topic is what, `mcap_images` for
+the images. /tf is not followed: camera poses are absent.
+
+Dimensions: t control step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Integer
+
+from model.errors import EpisodeError
+
+from ..camera import Camera
+from ..episode import Episode, EpisodeInfo
+from ..identity import content_hash
+from ..lazy import LazyEpisode, Numbers
+from .mcap_file import MAGIC, McapFile, Topic, open_mcap, schema_name
+from .mcap_images import colours, depth
+from .mcap_topics import Gripper, TopicMap, map_topics
+from .reader import EpisodeSummary, Reader
+from .views import split_views
+
+_NANO = 1e-9
+_LAG = 2.0  # periods of the static camera; more is said
+_MAX_JOINTS = 128
+
+
+class McapReader:
+    """Reads ROS 2 recordings in MCAP files."""
+
+    format = "mcap"
+    looks_for = "an MCAP file with ROS 2 images"
+
+    def recognise(self, path: Path) -> bool:
+        """Whether a file begins like MCAP."""
+        try:
+            if not path.is_file():
+                return False
+            with path.open("rb") as file:
+                return file.read(len(MAGIC)) == MAGIC
+        except OSError:
+            return False
+
+    def episodes(self, path: Path) -> Sequence[EpisodeSummary]:
+        """The one episode; walks through the file."""
+        file = open_mcap(path)
+        topics = map_topics(path, file.topics)
+        clock = _clock(file, topics)
+        has_depth = any(name in topics.depth for name in topics.views.values())
+        summary = EpisodeSummary(
+            name=f"{path}#0",
+            source="mcap",
+            instruction=topics.instruction,
+            length=len(clock.times),
+            views=tuple(topics.views),
+            depth=("true", "metric") if has_depth else None,
+            outcome=topics.outcome,
+        )
+        return (summary,)
+
+    def open(self, path: Path, index: int) -> Episode:
+        """The episode; only index 0 exists."""
+        if index != 0:
+            raise EpisodeError(f"{path}: has one episode, #0; asked for #{index}")
+        return _Opening(path).lazy()
+
+
+class _Opening:
+    """One file on its way to a `LazyEpisode`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, open_mcap(path)
+        self._topics = map_topics(path, self._file.topics)
+        self._times = np.array(_clock(self._file, self._topics).times, np.int64)
+        self._period = float(np.median(np.diff(self._times))) if len(self._times) > 1 else 1 / _NANO
+        self._notes = [f"the file is {self._file.complaint}"] if self._file.complaint else []
+
+    def lazy(self) -> LazyEpisode:
+        views, names = self._topics.views, [*self._topics.views.values(), *self._topics.others]
+        cameras = {name: self._camera(name) for name in names}
+        own, others = split_views(cameras, views)
+        has_depth = any(camera.depth is not None for camera in own.values())
+        info = EpisodeInfo(
+            source="mcap",
+            instruction=self._topics.instruction,
+            length=len(self._times),
+            control_hz=1 / (self._period * _NANO),
+            views=tuple(own),
+            depth_scale="metric" if has_depth else None,
+            depth_origin="true" if has_depth else None,
+            has_exact_flow=False,
+            outcome=self._topics.outcome,
+            action_space=None,
+            notes=tuple(self._notes),
+        )
+        sidecar = self._path.with_suffix(".topics.yaml")
+        files = [self._path, *([sidecar] if sidecar.is_file() else [])]
+        return LazyEpisode(
+            name=f"{self._path}#0",
+            info=info,
+            content_hash=content_hash(self._path.parent, files, salt="mcap-1"),
+            frame_steps=np.arange(len(self._times)),
+            cameras=own,
+            others=others,
+            numbers=self._numbers,
+        )
+
+    def _camera(self, name: str) -> Camera:
+        file, topic = self._file, self._file.topics[name]
+        nearest = self._nearest(topic)
+        where = f"{self._path}: '{name}'"
+        first = colours(file.message(topic, int(nearest[0])), where)
+        size = (first.shape[0], first.shape[1])
+
+        def rgb(step: int) -> np.ndarray:
+            return colours(file.message(topic, int(nearest[step])), f"{where} step {step}")
+
+        return Camera(
+            source_name=name, size=size, rgb=rgb, depth=self._depth(name, size), K=self._intrinsics(name, size)
+        )
+
+    def _depth(self, name: str, size: tuple[int, int]) -> Callable[[int], np.ndarray] | None:
+        """How to read the depth that belongs to a camera, None without any, or of another size."""
+        topic = self._file.topics.get(self._topics.depth.get(name, ""))
+        if topic is None:
+            return None
+        file, nearest, where = self._file, self._nearest(topic), f"{self._path}: '{topic.name}'"
+        first = depth(file.message(topic, int(nearest[0])), where)
+        if first.shape != size:
+            self._notes.append(f"'{topic.name}' is {first.shape}, its camera {size}: not aligned, so it is not read")
+            return None
+        return lambda step: depth(file.message(topic, int(nearest[step])), f"{where} step {step}")
+
+    def _intrinsics(self, name: str, size: tuple[int, int]) -> Float[np.ndarray, "3 3"] | None:
+        """K from camera_info, whose pixel centres are whole numbers, in pixels of the image."""
+        topic = self._file.topics.get(self._topics.camera_info.get(name, ""))
+        if topic is None or not topic.times:
+            return None
+        message = self._file.message(topic, 0)
+        K = np.array(message.k, np.float64).reshape(3, 3)
+        if not np.isfinite(K).all() or K[0, 0] <= 0 or not message.width or not message.height:
+            self._notes.append(f"'{topic.name}' holds no calibration")
+            return None
+        if np.any(np.asarray(message.d, np.float64)):
+            self._notes.append(f"'{name}' has lens distortion, which is not removed")
+        K[:2, 2] += 0.5
+        return np.diag([size[1] / message.width, size[0] / message.height, 1.0]) @ K
+
+    def _nearest(self, topic: Topic) -> Integer[np.ndarray, " t"]:
+        """For each step the index of the topic's message that was logged nearest to it."""
+        times = np.array(topic.times, np.int64)
+        order = np.argsort(times, kind="stable")
+        after = np.clip(np.searchsorted(times[order], self._times), 1, max(1, len(times) - 1))
+        before = after - 1
+        closer = np.abs(times[order][before] - self._times) <= np.abs(
+            times[order][np.minimum(after, len(times) - 1)] - self._times
+        )
+        chosen = order[np.where(closer, before, np.minimum(after, len(times) - 1))]
+        lag = float(np.abs(times[chosen] - self._times).max())
+        if lag > _LAG * self._period:
+            self._notes.append(f"'{topic.name}' is up to {lag * 1e-6:.0f} ms away from the steps it is shown at")
+        return chosen
+
+    def _numbers(self) -> Numbers:
+        features: dict[str, np.ndarray] = {}
+        for name, topic in sorted(self._file.topics.items()):
+            kind = schema_name(topic)
+            if kind == "JointState" and topic.times:
+                features |= self._joints(name, topic)
+            elif kind in ("Pose", "PoseStamped") and topic.times:
+                features[name] = self._poses(topic)
+        return Numbers(state=self._state(), features=features)
+
+    def _joints(self, name: str, topic: Topic) -> dict[str, np.ndarray]:
+        """Position, velocity and effort of joints whose names stay the same."""
+        messages = [self._file.message(topic, int(index)) for index in self._nearest(topic)]
+        joints = list(messages[0].name)
+        if any(list(message.name) != joints for message in messages) or len(joints) > _MAX_JOINTS:
+            return {}
+        found: dict[str, np.ndarray] = {}
+        for field in ("position", "velocity", "effort"):
+            rows = [list(getattr(message, field)) for message in messages]
+            if joints and all(len(row) == len(joints) for row in rows):
+                found |= {f"{name}/{field}/{joint}": np.array(rows)[:, [at]] for at, joint in enumerate(joints)}
+        return found
+
+    def _poses(self, topic: Topic) -> Float[np.ndarray, "t 7"]:
+        """Position and quaternion wxyz."""
+        messages = [self._file.message(topic, int(index)) for index in self._nearest(topic)]
+        poses = [getattr(message, "pose", message) for message in messages]
+        return np.array([_pose_row(pose) for pose in poses], np.float64)
+
+    def _state(self) -> Float[np.ndarray, "t 8"] | None:
+        gripper, pose = self._topics.gripper, self._topics.pose
+        if pose is None or gripper is None:
+            return None
+        poses = self._poses(self._file.topics[pose])
+        length = np.linalg.norm(poses[:, 3:], axis=1, keepdims=True)
+        if not np.isfinite(poses).all() or (np.abs(length - 1) > 0.01).any():
+            raise EpisodeError(f"{self._path}: '{pose}' holds something that is no pose")
+        poses[:, 3:] /= length
+        return np.concatenate([poses, self._opening(gripper)[:, None]], axis=1)
+
+    def _opening(self, gripper: Gripper) -> Float[np.ndarray, " t"]:
+        """0 shut .. 1 open."""
+        joints = self._joints(gripper.topic, self._file.topics[gripper.topic])
+        position = joints.get(f"{gripper.topic}/position/{gripper.joint}")
+        if position is None:
+            raise EpisodeError(f"{self._path}: '{gripper.topic}' has no position of joint '{gripper.joint:.40}'")
+        return np.clip((position[:, 0] - gripper.shut) / (gripper.open - gripper.shut), 0.0, 1.0)
+
+
+def _clock(file: McapFile, topics: TopicMap) -> Topic:
+    """The topic whose messages are the steps."""
+    names = [*topics.views.values(), *topics.others]
+    if not names:
+        raise EpisodeError(f"{file.path}: has no image topic; it has {', '.join(sorted(file.topics))[:400]}")
+    return file.topics[names[0]]
+
+
+def _pose_row(pose: Any) -> list[float]:
+    p, q = pose.position, pose.orientation
+    return [p.x, p.y, p.z, q.w, q.x, q.y, q.z]
+
+
+READER: Reader = McapReader()
