@@ -14,6 +14,7 @@ from model.errors import EpisodeError, UnsafeFileError
 from tests.calvin_factory import FIRST_STEP, calvin_numbers, write_calvin_split
 from tests.factories import look_at
 from trainer.episodes.open import find_episodes, list_episodes, open_episode
+from trainer.episodes.readers.calvin_chains import read_chains
 from trainer.episodes.readers.calvin_units import rel_actions_of
 from trainer.episodes.readers.reader import EpisodeSummary
 from trainer.episodes.rotations import axis_angle, from_euler_xyz, rotation_matrix
@@ -236,3 +237,21 @@ def test_a_real_split_is_read_and_its_geometry_holds() -> None:
     assert uvz[2] == pytest.approx(seen, abs=0.15)  # the tool is where the camera sees the hand
     step = np.diff(episode.state[:, :3], axis=0)
     assert np.abs(0.02 * episode.action[:-1, :3] - step).max() < 0.02
+
+
+def test_evaluation_chains(split: Path) -> None:
+    assert read_chains(split) == ()
+    path = split.parent / "eval_sequences.json"
+    path.write_text('[[{"led": 0, "drawer": "open", "slider": "left"}, ["a", "b", "c", "d", "e"]]]')
+    (chain,) = read_chains(split)
+    assert chain.initial_state == {"led": 0, "drawer": "open", "slider": "left"}
+    assert chain.tasks == ("a", "b", "c", "d", "e")
+    for text, message in (
+        ('[[{"led": 0}, ["a"]]]', "entry 0 has no list of 5 tasks"),
+        ('[[3, ["a", "b", "c", "d", "e"]]]', "entry 0 has no initial state"),
+        ("{}", "list of chains"),
+        ("[", "not JSON"),
+    ):
+        path.write_text(text)
+        with pytest.raises(EpisodeError, match=message):
+            read_chains(split)

