@@ -29,7 +29,7 @@ $(APP): $(BIN)/python pyproject.toml constraints.txt
 
 $(DEV): $(APP)
 	sh .ci/system-packages.sh dev
-	$(BIN)/pip install -q -c constraints.txt -e '.[formats,libero,dev]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[formats,libero,ray,dev]'
 	@touch $@
 
 app: $(APP)

@@ -2,8 +2,8 @@
 
 A temporal model's clip is consistent over time and the per-frame model may know the scale: without anchors the first
 is aligned to the second (the paper combines Video-Depth-Anything with Depth-Anything-V2; how is our choice). Anchors,
-where the episode has them, fix the scale better than any network. Without anchors and without a metric network depth stays
-relative, and says so.
+where the episode has them, fix the scale better than any network. Without anchors and without a metric network depth
+stays relative, and says so.
 
 Dimensions: f frame, h w pixels.
 """
