@@ -1,6 +1,6 @@
 """What was measured, pair of tokens by pair of tokens, whatever the method.
 
-Dimensions: n token.
+Dimensions: q rows, k columns: all tokens, or those of two groups.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Evidence:
         magnitude: The largest.
     """
 
-    measured: Bool[Tensor, "n n"]
-    active: Bool[Tensor, "n n"]
-    alone: Bool[Tensor, "n n"]
-    magnitude: Float[Tensor, "n n"]
+    measured: Bool[Tensor, "q k"]
+    active: Bool[Tensor, "q k"]
+    alone: Bool[Tensor, "q k"]
+    magnitude: Float[Tensor, "q k"]
 
     @classmethod
     def of(cls, length: int) -> Evidence:
