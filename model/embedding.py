@@ -170,7 +170,13 @@ class Embedding(nn.Module):
         return torch.stack(views, 2)
 
     def goal_tokens(self, rgb: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b m d"]:
-        """The prefix: latents, then CLS of the goal image. It has no time."""
+        """The prefix: latents, then CLS of the goal image. It has no time.
+
+        Raises:
+            ConfigError: The policy knows no goal image.
+        """
+        if not self.layout.prefix:
+            raise ConfigError("Observation.goal_rgb must be None: this policy knows no goal image")
         images = self.encode_images(rgb)
         return torch.cat(
             [self.patch_token[_GOAL](images.latents), self.cls_token[_GOAL](images.features.cls[:, None])], 1
@@ -186,10 +192,10 @@ class Embedding(nn.Module):
         """Adds time and queries and lays everything out: what enters the trunk.
 
         Raises:
-            ConfigError: The policy needs a goal image and there is none, or the other way round.
+            ConfigError: The policy needs a goal image and there is none.
         """
-        if (goal is None) == bool(self.layout.prefix):
-            raise ConfigError(f"Observation.goal_rgb must {'be set' if goal is None else 'be None'} for this policy")
+        if goal is None and self.layout.prefix:
+            raise ConfigError("Observation.goal_rgb must be set: this policy is given a goal image")
         b, t = state.shape[:2]
         time = self.time[:, None]
         groups: dict[str, Tensor] = {"LANG": language[:, None, None].expand(-1, t, -1, -1), "STATE": state[:, :, None]}
