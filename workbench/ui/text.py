@@ -129,6 +129,7 @@ SCRIPT_TEXT = {
     "timeline_empty": "Each visited time adds a point. Predict the whole clip to see all of it.",
     "problems": "Not listed:",
     "no_checkpoint_short": "no policy",
+    "no_instruction": "no instruction",
     "origins": {"live": "live", "memory": "cached", "disk": "cached", "recorded": "recorded"},
     "bad_request": "The workbench could not read this request. Open the page anew.",
     "range_from": "Ranges: ",

@@ -95,7 +95,7 @@ def video_clip(path: Path, root: Path) -> Clip:
     video = Video(path)
     note = ""
     if video.complaint:
-        note = f"{path.name} is damaged ({video.complaint}): its first {video.readable} frames can be read"
+        note = f"only the first {video.readable} frames of {path.name} can be read: it is damaged ({video.complaint})"
     return Clip(length=video.readable, size=video.size, rgb=video.frame, rate=video.rate, note=note)
 
 

@@ -5,6 +5,8 @@ import { fill, make } from "./dom.js";
 import { mountExport } from "./export.js";
 import text from "./text.js";
 
+const LONGEST_BADGE = 60; // the rest of a long note is in its tooltip
+
 export function mountTopbar(root) {
   const checkpoint = root.querySelector(".fw-checkpoint");
   checkpoint.addEventListener("change", () => openCheckpoint(checkpoint.value));
@@ -16,7 +18,9 @@ export function mountTopbar(root) {
   on("clip", (clip) => {
     checkpoint.value = clip.checkpoint?.id ?? "";
     root.querySelector(".fw-episode").textContent = clip.episode.title;
-    root.querySelector(".fw-instruction").textContent = clip.instruction;
+    const instruction = root.querySelector(".fw-instruction");
+    instruction.textContent = clip.instruction;
+    instruction.hidden = !clip.instruction; // a badge says that there is none
   });
   on("frame", (frame) => fillBadges(root.querySelector(".fw-badges"), frame));
   on("errors", (messages) => {
@@ -34,15 +38,19 @@ const here = () => (state.clip ? { episode: state.clip.episode.id, t: state.t } 
 function fillBadges(host, frame) {
   const { clip } = state;
   const policy = clip.checkpoint ? [clip.checkpoint.weights, text.origins[frame.origin]] : [text.no_checkpoint_short];
-  const badges = [clip.outcome, ...clip.badges, ...policy].filter(Boolean);
+  const unsaid = clip.instruction ? "" : text.no_instruction;
+  const badges = [unsaid, clip.outcome, ...clip.badges, ...policy, ...clip.notes].filter(Boolean);
   if (badges.join() === host.dataset.shown) return;
   host.dataset.shown = badges.join();
   host.replaceChildren(...badges.map((badge) => {
-    const item = make("span", "fw-badge", badge);
+    const item = make("span", "fw-badge", shortened(badge));
     item.setAttribute("role", "listitem");
+    item.title = badge;
     return item;
   }));
 }
+
+const shortened = (words) => (words.length > LONGEST_BADGE ? `${words.slice(0, LONGEST_BADGE - 1)}…` : words);
 
 function mountPicker(root) {
   const button = root.querySelector(".fw-episode");
