@@ -5,7 +5,6 @@ Three teleoperated episodes of lifting a cube (Panda, OSC_POSE, 20 Hz), with the
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from .extra import load
 from .recorder import VIEWS, replay
 from .renderer import Renderer
 from .scene import Scene
+from .stored_model import stored_scene
 
 _INSTRUCTION = "lift the cube"
 _LIFTED = 0.04  # metres above the table: robosuite's own criterion of success
@@ -64,7 +64,7 @@ def lift_demos() -> list[HumanDemo]:
         data = safe_hdf5.group(file, "data")
         for name in sorted(data):
             demo = safe_hdf5.group(data, name)
-            scene = _scene(safe_hdf5.text(demo, "model_file"), root)
+            scene = stored_scene(safe_hdf5.text(demo, "model_file"), f"{path}: {name}/model_file")
             width = 1 + scene.model.nq + scene.model.nv
             states = safe_hdf5.array(demo, "states", columns=width)
             actions = safe_hdf5.array(demo, "actions", columns=7)
@@ -100,19 +100,3 @@ def _episode_actions(actions: Float[np.ndarray, "t 7"]) -> Float[np.ndarray, "t 
     clipped = np.clip(actions, -1.0, 1.0)
     clipped[:, 6] = (1.0 - clipped[:, 6]) / 2.0
     return clipped
-
-
-def _scene(xml: str, robosuite_root: Path) -> Scene:
-    """Builds the world, its meshes and textures taken from the installed robosuite."""
-    mujoco = load("mujoco")
-    root = ET.fromstring(xml)  # noqa: S314 - from the installed wheel, and expat expands no external entities
-    for element in root.iter():
-        reference = element.get("file")
-        if reference is not None:
-            inside = Path(reference.rpartition("/robosuite/")[2])
-            resolved = (robosuite_root / inside).resolve()
-            if not resolved.is_relative_to(robosuite_root.resolve()):
-                raise EpisodeError(f"the demonstration's model refers to {reference!r:.200}, outside robosuite")
-            element.set("file", str(resolved))
-    model = mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
-    return Scene(model, mujoco.MjData(model))

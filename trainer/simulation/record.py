@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 RECORDED = Path(__file__).with_name("recorded.json")
 _TRIES_PER_EPISODE = 3
 _LARGEST = 1024  # pixels
-_ONE_SOURCE = "give either --suite and --task, or --again LIST, or --human lift"
+_ONE_SOURCE = "give either --suite and --task, or --again LIST, or --human lift, or --demos FILE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +44,7 @@ class RecordArguments:
         seed: Varies speed, heights and grasps a little. The same command gives the same bytes.
         again: Make a whole set again from its list; 'bundled' is the list this program's own data came from.
         human: Instead of an expert, replay the human demonstrations that robosuite carries.
+        demos: Instead of an expert, replay the demonstrations of a LIBERO HDF5 file from their stored states.
     """
 
     out: Path | None = None
@@ -56,6 +57,7 @@ class RecordArguments:
     seed: int = 0
     again: str | None = None
     human: Literal["lift"] | None = None
+    demos: Path | None = None
 
 
 def main(argv: list[str]) -> int:
@@ -66,6 +68,8 @@ def main(argv: list[str]) -> int:
     match arguments:
         case RecordArguments(human="lift", out=Path() as out):
             return _record_human(arguments, out)
+        case RecordArguments(demos=Path() as demos, out=Path() as out):
+            return _record_demos(arguments, demos, out)
         case RecordArguments(again=str(listed), out=Path() as out):
             return _record_again(arguments, RECORDED if listed == "bundled" else Path(listed), out)
         case RecordArguments(suite=str(suite), task=str(task)):
@@ -83,7 +87,7 @@ def _check(arguments: RecordArguments) -> None:
     if arguments.resolution > _LARGEST:
         raise ConfigError(f"--resolution must be at most {_LARGEST}, got {arguments.resolution}")
     suite, task, again, human = arguments.suite, arguments.task, arguments.again, arguments.human
-    sources = [suite is not None or task is not None, again is not None, human is not None]
+    sources = [suite is not None or task is not None, *(one is not None for one in (again, human, arguments.demos))]
     if sum(sources) != 1 or (suite is None) != (task is None):
         raise ConfigError(_ONE_SOURCE)
     if arguments.out is None and not sources[0]:
@@ -136,4 +140,17 @@ def _record_human(arguments: RecordArguments, out: Path) -> int:
         if not (folder / "manifest.json").is_file():
             write(record_demo(demo, resolution=arguments.resolution, frame_stride=arguments.frame_stride), folder)
         log.info(f"{folder}: recorded")
+    return 0
+
+
+def _record_demos(arguments: RecordArguments, path: Path, out: Path) -> int:
+    from .rerender import demo_names, rerendered
+
+    names = demo_names(path)[: arguments.episodes]
+    folders = {name: out / path.stem / name for name in names}
+    left = frozenset(name for name, folder in folders.items() if not (folder / "manifest.json").is_file())
+    demos = rerendered(path, resolution=arguments.resolution, frame_stride=arguments.frame_stride, names=left)
+    for name, recording in demos:
+        write(recording, folders[name])
+        log.info(f"{folders[name]}: recorded")
     return 0

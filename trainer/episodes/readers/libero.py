@@ -5,7 +5,7 @@ buffer from 0 to 1, not metres. And observation i was taken AFTER action i, so t
 action i + 1 and is one step shorter than the file.
 
 K and the static camera's pose come from the simulator's model, which the files carry as text; the wrist camera hangs on
-the hand, whose pose only the simulator knows. `trainer pack --rerender` replays a demonstration in the simulator
+the hand, whose pose only the simulator knows. `trainer record --demos FILE` replays a demonstration in the simulator
 instead, which gives all of it, with exact flow.
 """
 
