@@ -10,6 +10,7 @@ const POLL = 400; // ms between two looks at the progress of a slow method
 export function mountAttention(root) {
   const find = (name) => root.querySelector(`.fw-${name}`);
   const choice = { method: find("method"), query: find("query"), target: find("target"), layer: find("layer"), head: find("head"), age: find("age") };
+  const tab = find("attention");
   let shown = "";
   let timer = 0;
   let running = null; // AbortController of a slow method
@@ -43,9 +44,7 @@ export function mountAttention(root) {
     find("run").hidden = !now.pending;
     find("status").textContent = now.pending ? text.slow_hint : "";
     shown = wish;
-    root.dataset.t = t;
-    root.dataset.method = asked.method;
-    root.dataset.pending = now.pending;
+    Object.assign(tab.dataset, { t, method: asked.method, pending: now.pending });
   };
 
   // One request computes; small ones beside it ask how far it is. Leaving it cancels it on the server.
@@ -74,8 +73,8 @@ export function mountAttention(root) {
     if (running !== mine) return;
     running = null;
     bar.hidden = find("cancel").hidden = true;
-    find("run").hidden = root.dataset.pending !== "true";
-    find("status").textContent = root.dataset.pending === "true" ? text.slow_hint : "";
+    find("run").hidden = tab.dataset.pending !== "true";
+    find("status").textContent = tab.dataset.pending === "true" ? text.slow_hint : "";
   };
 
   const changed = () => {
