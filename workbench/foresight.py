@@ -21,9 +21,9 @@ REMARKS = {
     "no_future": "this policy predicts no future image",
     "no_future_depth": "this policy predicts no future depth",
     "no_flow": "this policy predicts no flow",
-    "flat_flow": "this policy predicts lateral flow only: tracks keep the depth of their start",
-    "patch_colours": "predicted up to mean and contrast of each patch; those are of the current image",
-    "given_goal": "this policy was also given a later true frame as its goal",
+    "flat_flow": "this policy predicts lateral flow only",
+    "patch_colours": "colours by mean and contrast of the current patches",
+    "given_goal": "goal given: a later true frame",
 }
 
 

@@ -76,7 +76,7 @@ def import_gr_mg(options: ImportOptions) -> CompatibilityReport:
     if not report.ok:
         raise CheckpointError(f"{options.file}: no policy of GR-MG as its public code makes it.\n{report.listing()}")
     policy.load_state_dict(ours)
-    facts = {"weights": "imported", "imported": {"from": "GR-MG", "file": options.file.name}}
-    facts["imported"]["sha256"] = sha256_of(options.file)
+    origin = {"from": "GR-MG", "file": options.file.name, "sha256": sha256_of(options.file)}
+    facts = {"weights": "imported", "imported": origin}
     save_inference_checkpoint(options.out, policy, config, facts)
     return report

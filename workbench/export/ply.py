@@ -38,8 +38,6 @@ def cloud_ply(foresight: Foresight) -> bytes:
     depth = seen.depth if seen.depth_true is None else seen.depth_true
     if depth is None:
         raise ConfigError("neither the episode nor this policy has a depth here, so there is no cloud to export")
-    if depth is None:
-        raise ConfigError("this episode has no depth and this policy predicts none, so there is no cloud to export")
     cloud = lift_image(seen.rgb, depth, K, pose, limit=depth.size)
     written = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(cloud.points.astype(np.float64)))
     written.colors = open3d.utility.Vector3dVector(_unit(cloud.colours))

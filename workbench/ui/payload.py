@@ -21,6 +21,8 @@ from ..charts.tables import NumberRow, PointRow, number_rows, point_rows
 from ..foresight import REMARKS, Foresight
 
 Json = dict[str, Any]
+_BADGED = ("no_flow", "flat_flow", "patch_colours", "given_goal")
+"""Remarks that no empty panel makes."""
 _DRAWN_TRACKS = 160
 """More lines than this hide the image; the page says how many of how many it draws."""
 
@@ -34,6 +36,7 @@ def frame_payload(foresight: Foresight, view: View, scales: ClipScales, *, origi
         **sheet([*now_panels(foresight, view, scales), *future_panels(foresight, view, scales)]),
         "numbers": [number_cells(row) for row in number_rows(foresight)],
         "points": [point_cells(row, foresight) for row in point_rows(foresight)],
+        "remarks": [REMARKS[name] for name in foresight.remarks if name in _BADGED],
         "no_points": REMARKS["no_flow"] if "no_flow" in foresight.remarks else "",
         "tracks": tracks(foresight),
     }

@@ -62,7 +62,9 @@ function drawPanel(figure, panel, frame) {
   const image = figure.querySelector(".fw-image");
   const title = panel?.title ?? "";
   figure.querySelector("figcaption").textContent = title;
-  figure.querySelector(".fw-note").textContent = panel?.note ?? "";
+  const drawn = panel && panel.at !== null;
+  figure.querySelector(".fw-note").textContent = drawn ? "" : panel?.note ?? "";
+  figure.title = drawn ? panel.note : "";
   figure.classList.toggle("fw-empty", !panel || panel.at === null);
   if (!panel || panel.at === null) return;
   const [height, width] = frame.size;

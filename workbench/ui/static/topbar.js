@@ -39,7 +39,7 @@ function fillBadges(host, frame) {
   const { clip } = state;
   const policy = clip.checkpoint ? [clip.checkpoint.weights, text.origins[frame.origin]] : [text.no_checkpoint_short];
   const unsaid = clip.instruction ? "" : text.no_instruction;
-  const badges = [unsaid, clip.outcome, ...clip.badges, ...policy, ...clip.notes].filter(Boolean);
+  const badges = [unsaid, clip.outcome, ...clip.badges, ...policy, ...(frame.remarks ?? []), ...clip.notes].filter(Boolean);
   if (badges.join() === host.dataset.shown) return;
   host.dataset.shown = badges.join();
   host.replaceChildren(...badges.map((badge) => {
