@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from model.cli import run_command
 from model.errors import ConfigError
+from tests.factories import make_checkpoint
 from tests.foreign_factories import SIZE, plain_frames, write_video
 from trainer.episodes.field_of_view import with_field_of_view
 from trainer.episodes.open import open_episode
 from trainer.metrics.catalog import metric_of
+from workbench.__main__ import COMMANDS
 from workbench.export.not_computed import all_metrics, not_computed
 from workbench.familiar import assumed, unfamiliar
 
@@ -54,6 +58,26 @@ def test_an_asked_for_field_of_view_is_marked_and_travels(video: str) -> None:
     assert with_field_of_view(episode, 30.0) is episode  # nothing is missing any more
     with pytest.raises(ConfigError, match="pinhole"):
         with_field_of_view(plain, 180.0)
+
+
+def test_a_lone_video_goes_through_inspect_with_and_without_a_field_of_view(video: str, tmp_path: Path) -> None:
+    make_checkpoint(tmp_path / "final")
+    for fov in (None, 60):
+        out = tmp_path / f"out-{fov}"
+        flags = ["--checkpoint", str(tmp_path / "final"), "--out", str(out), "--stride", "3"]
+        flags += [] if fov is None else ["--fov", str(fov)]
+        assert run_command("workbench", COMMANDS, ["inspect", video, *flags]) == 0
+        numbers = json.loads((out / "metrics.json").read_text())
+        computed = {row["name"] for row in numbers["summary"]}
+        missing = {row["name"]: row["reason"] for row in numbers["not_computed"]}
+        assert missing["static.depth.rmse_m"] == "the episode has no static depth"
+        assert missing["action.translation_mm"] == "the episode has no actions in known units"
+        assert not computed & missing.keys()
+        assert "no wrist camera: masked" in numbers["absent"]
+        report = (out / "report.html").read_text()
+        assert "no instruction" in report
+        assert ("assumed: static intrinsics" in report) == (fov is not None)
+        assert (out / "episode.rrd").stat().st_size > 1000
 
 
 def test_every_figure_is_either_computed_or_null_with_its_reason() -> None:

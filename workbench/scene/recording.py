@@ -252,9 +252,9 @@ def write_rrd(path: Path, episode: Episode, foresights: Sequence[Foresight]) -> 
 
 
 def _log_attention(
-    stream: rr.RecordingStream, points: Float[np.ndarray, "p 3"], weight: Float[np.ndarray, " p"], *, static: bool
+    stream: rr.RecordingStream, points: Float[np.ndarray, "p 3"], weight: Float[np.ndarray, " q"], *, static: bool
 ) -> None:
-    """Points coloured by how many times the even share lies on each."""
+    """Points coloured by how many times the even share lies on each; no points where no camera places them (p = 0)."""
     lift = weight / max(float(weight.mean()), 1e-12)
     colours = ATTENTION_SCALE.paint(lift[: len(points), None])[:, 0]
     stream.log(ATTENTION, rr.Points3D(points, colors=colours, radii=_ATTENTION_RADIUS), static=static)
