@@ -74,7 +74,7 @@ def find_views(folder: Path) -> list[FoundView]:
     views: dict[str, FoundView] = {}
     depths: dict[str, list[Path]] = {}
     for path in _entries(folder):
-        stem = path.name if path.is_dir() else path.stem
+        stem = path.stem if path.suffix.lower() in {*VIDEO_SUFFIXES, ".npy"} else path.name  # names before any stat
         depth = _DEPTH.match(stem)
         if depth is not None:
             depths[depth["view"] or depth["also"] or ""] = _frames(path, {".png", ".npy"}) if path.is_dir() else [path]
