@@ -37,6 +37,8 @@ def stored_scene(xml: str, where: str) -> Scene:
         root = ET.fromstring(xml)  # noqa: S314 - no entities, see above
     except ET.ParseError as error:
         raise EpisodeError(f"{where}: not XML ({error})") from None
+    for element in root.iter("statistic"):
+        element.attrib.pop("meaninertia", None)  # without effect now, and MuJoCo writes a log file to say so
     for element in root.iter():
         for name, reference in element.attrib.items():
             if name.startswith("file"):  # a skybox has six: fileup, fileright ...
