@@ -36,7 +36,7 @@ def with_field_of_view(episode: Episode, degrees: float) -> Episode:
     """
     if not 1 <= degrees <= 170:
         raise ConfigError(f"a field of view of {degrees:g} degrees is none of a pinhole camera; give 1 to 170")
-    lacking = tuple(view for view in episode.info.views if not episode.has("K", view))
+    lacking: tuple[View, ...] = tuple(view for view in episode.info.views if not episode.has("K", view))
     if not lacking or not isinstance(episode, LazyEpisode):
         return episode
     return _Assuming(episode, lacking, degrees)
