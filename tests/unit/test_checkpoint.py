@@ -58,7 +58,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     save_inference_checkpoint(tmp_path / "a", policy, CONFIG_TINY, {"weights": "EMA", "step": 7})
     loaded = load_checkpoint(tmp_path / "a")
     assert loaded.config == CONFIG_TINY
-    assert loaded.metadata == {"weights": "EMA", "step": 7}
+    assert loaded.metadata == {"weights": "EMA", "step": 7, "encoders": {}}
     assert not loaded.policy.training
     assert {path.name for path in (tmp_path / "a").iterdir()} == {CARD, CONFIG, METADATA, WEIGHTS, "manifest.json"}
     for name, value in policy.state_dict().items():
