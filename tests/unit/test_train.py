@@ -158,7 +158,8 @@ def test_accumulation_equals_one_large_batch() -> None:
 
 def take(batch, row: int):
     fields = {item.name: getattr(batch, item.name) for item in dataclasses.fields(batch)}
-    return type(batch)(**{name: value if name == "frames" else value[row : row + 1] for name, value in fields.items()})
+    whole = {name: value for name, value in fields.items() if name == "frames" or value is None}
+    return type(batch)(**whole, **{name: value[row : row + 1] for name, value in fields.items() if name not in whole})
 
 
 def test_an_update_that_is_not_finite_changes_nothing() -> None:

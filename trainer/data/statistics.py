@@ -57,7 +57,7 @@ def _depth_moments(episodes: Sequence[Episode], view: View) -> tuple[float | Non
     values = [
         depth[np.isfinite(depth)]
         for episode in episodes
-        if episode.has("depth", view)
+        if episode.info.depth_scale == "metric" and episode.has("depth", view)
         for step in _some_steps(episode)
         for depth in [episode.depth(view, step)[::_PIXEL_STRIDE, ::_PIXEL_STRIDE]]
     ]

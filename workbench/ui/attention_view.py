@@ -72,7 +72,9 @@ def attention_payload(
     found = spread(weights, maps, size=(size[0], size[1]), age=age, uv=uv)
     pictures = [picture for picture in found.pictures if picture.view in foresight.views]
     return payload | {
-        "overlays": _overlays(pictures, weights, len(next(iter(maps.patches.values()))[0, 0]), image, maps.steps[age]),
+        "overlays": _overlays(
+            pictures, weights, len(next(iter(maps.patches.values()))[0, 0]), image, int(maps.steps[age])
+        ),
         "elsewhere": [[name, _amount(value, weights.unit)] for name, value in found.elsewhere.items()],
         "groups": _group_table(weights, foresight),
         "facts": _facts(weights, foresight),
