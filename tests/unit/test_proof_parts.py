@@ -15,7 +15,7 @@ from model.errors import ConfigError
 from model.tokens import token_layout
 from tests.proof_faults import correct_configs
 from workbench.proof.declared import declared_by
-from workbench.proof.perturbation import covering_frames
+from workbench.proof.perturbation import covering_frames, forbidden_trials
 from workbench.proof.policy import PolicySubject, proof_config, random_policy
 from workbench.proof.prove import prove
 from workbench.proof.reach import hops, reach, shortest_path
@@ -131,6 +131,20 @@ def test_extents() -> None:
 @pytest.mark.parametrize(("frames", "outputs", "chosen"), [(10, (0, 5, 9), [5]), (2, (0, 1), [0, 1]), (1, (0,), [0])])
 def test_few_frames_cover_every_time_relation(frames: int, outputs: tuple[int, ...], chosen: list[int]) -> None:
     assert covering_frames(frames, outputs) == chosen
+
+
+@pytest.mark.parametrize("name", ["foresight", "default", "token causal", "backbone"])
+def test_few_replacements_cover_every_forbidden_pair_and_no_other(name: str) -> None:
+    config = correct_configs().get(name) or preset(name)
+    expected = reach([attention_mask(token_layout(config), config.tokens)] * config.trunk.layers)
+    rows = torch.arange(0, len(expected), 3)
+    trials = forbidden_trials(expected, rows)
+    covered = torch.zeros_like(expected)
+    for trial in trials:
+        spared = ~expected[:, trial.keys].any(1)
+        covered[spared.nonzero(), trial.keys] = True
+    assert torch.equal(covered[rows], ~expected[rows])
+    assert len(trials) <= len(torch.unique(expected[rows], dim=0))
 
 
 def test_the_policy_is_as_it_was_after_its_proof() -> None:

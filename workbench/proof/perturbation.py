@@ -22,8 +22,8 @@ from .report import Extent
 from .sequence import PREFIX_FRAME, TokenTable, extent
 from .tape import LayerCall, record
 
-CHUNK = 3
-"""Trials in one batch: enough for the matrix products, few enough for the memory of 530 tokens' captured attention."""
+TOKENS = 1024
+"""Tokens in one batch: enough for the matrix products, few enough for the caches and for captured attention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,21 +40,37 @@ class Trial:
 
 
 def forbidden_trials(expected: Bool[Tensor, "n n"], rows: Tensor) -> list[Trial]:
-    """Trials that together replace, for every kind of row, all that it must not depend on and nothing else.
+    """Few trials that together replace, for every row, all that it must not depend on, each sparing its own inputs.
 
-    A kind of row whose forbidden keys are all replaced by other trials that leave its own inputs alone needs no
-    trial of its own.
+    A trial's keys say something about the rows that may depend on none of them. So each is a rectangle of forbidden
+    (row, key) pairs, and together they must cover all of these: a greedy cover, over rows and keys that differ.
     """
-    kinds = [~kind for kind in torch.unique(expected[rows], dim=0)]
-    kept: list[Tensor] = []
-    for forbidden in sorted(kinds, key=lambda kind: int(kind.sum())):
-        left = forbidden.clone()
-        for keys in kept:
-            if not bool((keys & ~forbidden).any()):
-                left &= ~keys
-        if bool(left.any()):
-            kept.append(forbidden)
-    return [Trial(keys=keys.nonzero()[:, 0], block=False) for keys in kept]
+    kinds = ~torch.unique(expected[rows], dim=0)
+    atoms, atom_of = torch.unique(kinds, dim=1, return_inverse=True)
+    left = atoms.clone()
+    trials: list[Trial] = []
+    while bool(left.any()):
+        keys = _rectangle(atoms, left)
+        left &= ~((atoms | ~keys).all(1)[:, None] & keys)
+        trials.append(Trial(keys=keys[atom_of].nonzero()[:, 0], block=False))
+    return trials
+
+
+def _rectangle(forbidden: Bool[Tensor, "r a"], left: Bool[Tensor, "r a"]) -> Bool[Tensor, " a"]:
+    """Keys that, replaced together, say something new about as many (row, key) pairs as a greedy choice finds."""
+    rows = torch.ones(len(forbidden), dtype=torch.bool)
+    keys = torch.zeros(forbidden.shape[1], dtype=torch.bool)
+    best = 0.0
+    while True:
+        covered = (left & keys).sum(1).float()
+        gain = (forbidden & rows[:, None]).float().T @ covered + (left & rows[:, None] & ~keys).sum(0)
+        gain[keys] = 0
+        chosen = int(gain.argmax())
+        if float(gain[chosen]) <= best:
+            return keys
+        best = float(gain[chosen])
+        keys[chosen] = True
+        rows &= forbidden[:, chosen]
 
 
 def block_trials(
@@ -147,7 +163,7 @@ def run_layer_trials(call: LayerCall, trials: Sequence[Trial]) -> Float[Tensor, 
 def _compare(
     run: Callable[[Tensor], list[Tensor]], tokens: Tensor, trials: Sequence[Trial], step: Callable[[], None]
 ) -> Float[Tensor, "k s n"]:
-    size = min(CHUNK, len(trials))
+    size = min(max(1, TOKENS // tokens.shape[1]), len(trials))
     clean = run(tokens.repeat(size, 1, 1)) if trials else []
     parts: list[Tensor] = []
     for start in range(0, len(trials), max(size, 1)):

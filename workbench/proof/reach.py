@@ -37,16 +37,17 @@ def shortest_path(masks: Sequence[Bool[Tensor, "n n"]], row: int, column: int) -
 
     Empty if there is none, or if they are the same token.
     """
-    first = {column: 0}
     came: dict[int, tuple[int, int]] = {}
+    reached = torch.zeros(len(masks[0]), dtype=torch.bool)
+    reached[column] = True
     for layer, mask in enumerate(masks, 1):
-        known = torch.tensor(sorted(first))
-        fresh = (mask[:, known].any(1)).nonzero()[:, 0].tolist()
-        for position in fresh:
-            if position not in first:
-                source = int(known[mask[position, known].nonzero()[0, 0]])
-                first[position], came[position] = layer, (layer, source)
-        if row in first:
+        known = reached.nonzero()[:, 0]
+        hits = mask[:, known]
+        fresh = (hits.any(1) & ~reached).nonzero()[:, 0]
+        sources = known[hits[fresh].int().argmax(1)]
+        came |= {int(to): (layer, int(source)) for to, source in zip(fresh, sources, strict=True)}
+        reached[fresh] = True
+        if bool(reached[row]):
             break
     steps: list[tuple[int, int, int]] = []
     while row in came:

@@ -46,12 +46,12 @@ class TokenTable:
         """Tokens of the sequence."""
         return len(self._where)
 
-    @property
+    @cached_property
     def group(self) -> Int64[Tensor, " n"]:
         """Index into `groups` of every position."""
         return self._where[:, 0]
 
-    @property
+    @cached_property
     def frame(self) -> Int64[Tensor, " n"]:
         """Frame of every position, `PREFIX_FRAME` in the prefix."""
         return self._where[:, 1]
@@ -70,12 +70,19 @@ class TokenTable:
 
     def positions(self, group: int, frame: int | None = None) -> Int64[Tensor, " _"]:
         """Of a group, in one frame or in all."""
-        chosen = self.group == group
-        return (chosen if frame is None else chosen & (self.frame == frame)).nonzero()[:, 0]
+        if frame is not None:
+            return self._blocks[group, frame]
+        return (self.group == group).nonzero()[:, 0]
 
     def blocks(self) -> list[tuple[int, int]]:
         """Every (group, frame) that has tokens, in the order of the sequence."""
-        return list(dict.fromkeys((int(group), int(frame)) for group, frame, _ in self._where))
+        return list(self._blocks)
+
+    @cached_property
+    def _blocks(self) -> dict[tuple[int, int], Int64[Tensor, " _"]]:
+        """Positions of every (group, frame), in the order of the sequence."""
+        keys = dict.fromkeys((group, frame) for group, frame, _ in self._where.tolist())
+        return {key: ((self.group == key[0]) & (self.frame == key[1])).nonzero()[:, 0] for key in keys}
 
     def label(self, position: int) -> str:
         """`ACT[0]@3`: group, place inside it, frame; the prefix has no frame."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -53,17 +54,17 @@ class Setting:
     single: bool
     seed: int
 
-    @property
+    @cached_property
     def expected_layer(self) -> Bool[Tensor, "n n"]:
         """What one layer connects."""
         return with_self(self.declared)
 
-    @property
+    @cached_property
     def expected(self) -> Bool[Tensor, "n n"]:
         """What all layers together connect."""
         return reach([self.declared] * len(self.subject.layers))
 
-    @property
+    @cached_property
     def rows(self) -> Bool[Tensor, " n"]:
         """Positions whose outputs are read: the prefix and the chosen frames."""
         return torch.isin(self.subject.table.frame, torch.tensor([PREFIX_FRAME, *self.frames]))
@@ -83,11 +84,19 @@ class Setting:
         kinds = torch.unique(torch.cat([item[rows] for item in both], 1), dim=0, return_inverse=True)[1]
         return [Probe(rows=rows[kinds == kind], alone=False) for kind in range(int(kinds.max()) + 1)]
 
-    def blocks(self, *, everywhere: bool = False) -> list[Trial]:
-        """Replacements that name a cell each: in few frames that cover every relation, or in all."""
-        table = self.subject.table
-        frames = range(table.n_frames) if everywhere else covering_frames(table.n_frames, self.frames)
-        return block_trials(table, (self.expected_layer, self.expected), frames, single=self.single)
+    @cached_property
+    def blocks(self) -> list[Trial]:
+        """Replacements that name a cell each, in few frames that cover every relation; in all if `single`."""
+        n_frames = self.subject.table.n_frames
+        return self._blocks(range(n_frames) if self.single else covering_frames(n_frames, self.frames))
+
+    @cached_property
+    def blocks_everywhere(self) -> list[Trial]:
+        """The same in all frames."""
+        return self._blocks(range(self.subject.table.n_frames))
+
+    def _blocks(self, frames: Sequence[int]) -> list[Trial]:
+        return block_trials(self.subject.table, (self.expected_layer, self.expected), frames, single=self.single)
 
 
 @dataclass(frozen=True)
@@ -155,11 +164,10 @@ def replacements(
         torch.maximum(first, first_change(trials, change), out=first)
         return note_trials(whole, trials, change[:, -1], expected)
 
-    unresolved = run(forbidden_trials(expected, setting.rows.nonzero()[:, 0]))
-    if unresolved or setting.single:
-        run(setting.blocks(everywhere=True))
-    elif blocks:
-        run(setting.blocks())
+    forbidden = forbidden_trials(expected, setting.rows.nonzero()[:, 0])
+    unresolved = run([*forbidden, *(setting.blocks if blocks or setting.single else ())])
+    if unresolved and not setting.single:
+        run(setting.blocks_everywhere)
     return TrialEvidence(whole, first, not unresolved)
 
 
@@ -172,9 +180,11 @@ def layer_replacements(setting: Setting, forward: Forward, step: Callable[[], No
     forbidden = forbidden_trials(expected, setting.rows.nonzero()[:, 0])
     for call in calls:
         evidence = Evidence.of(length)
-        unresolved = note_trials(evidence, forbidden, run_layer_trials(call, forbidden), expected)
-        blocks = setting.blocks(everywhere=unresolved or setting.single)
-        note_trials(evidence, blocks, run_layer_trials(call, blocks), expected)
+        trials = [*forbidden, *setting.blocks]
+        unresolved = note_trials(evidence, trials, run_layer_trials(call, trials), expected)
+        if unresolved and not setting.single:
+            everywhere = setting.blocks_everywhere
+            note_trials(evidence, everywhere, run_layer_trials(call, everywhere), expected)
         found.append(evidence)
         step()
     return tuple(found)
