@@ -35,9 +35,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class World:
-    """A live task, one demonstration of it, and its recording at every 20th step, 224 px."""
+    """A live task, its model as text, one demonstration of it, and its recording at every 20th step, 224 px."""
 
     environment: Environment
+    model_xml: str
     demonstration: Demonstration
     renderer: Renderer
     recording: Recording
@@ -62,10 +63,12 @@ def episode_info(length: int, frame_stride: int) -> EpisodeInfo:
 @pytest.fixture(scope="session")
 def world() -> Iterator[World]:
     environment = Environment(find_task(*STACK))
+    # at once: MuJoCo can only write the model that this process compiled last
+    xml = environment._env.sim.model.get_xml()  # pyright: ignore[reportPrivateUsage]
     demonstration = demonstrate(environment, 0, 0)
     states, actions = demonstration.states, demonstration.actions
     with Renderer(environment.scene, SIZE, SIZE) as renderer:
         recording = replay(
             environment.scene, renderer, info=episode_info(len(states), 20), states=states, actions=actions
         )
-        yield World(environment, demonstration, renderer, recording)
+        yield World(environment, xml, demonstration, renderer, recording)

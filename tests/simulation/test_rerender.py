@@ -26,7 +26,6 @@ def demo_file(world: World, tmp_path: Path) -> Path:
     """The world's demonstration as LIBERO would have stored it."""
     path = tmp_path / "stack_demo.hdf5"
     shot = world.recording.views["static"].rgb[:1, ::-1]
-    xml = world.environment._env.sim.model.get_xml()  # pyright: ignore[reportPrivateUsage]
     with h5py.File(path, "w") as file:
         data = file.create_group("data")
         data.attrs["problem_info"] = json.dumps({"language_instruction": "stack"})
@@ -36,7 +35,7 @@ def demo_file(world: World, tmp_path: Path) -> Path:
         demo["states"], demo["actions"] = world.demonstration.states[:STEPS], actions
         demo["dones"] = np.arange(STEPS) == STEPS - 1
         demo["obs/agentview_rgb"] = np.repeat(shot, STEPS, 0)
-        demo.attrs["model_file"] = xml.replace(str(Path.home()), "/Users/somebody")
+        demo.attrs["model_file"] = world.model_xml.replace(str(Path.home()), "/Users/somebody")
     return path
 
 
