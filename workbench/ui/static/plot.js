@@ -35,7 +35,7 @@ export async function drawPlot(host, figure, { steps, empty = "", margin = {} })
   for (const trace of figure.data) spread(trace, steps);
   fillLegend(host, figure.data.filter((trace) => trace.name && trace.type === "scatter" && trace.showlegend !== false));
   layout.showlegend = false;
-  await Plotly.react(host.querySelector(".fw-canvas"), figure.data, layout, { displayModeBar: false, responsive: false });
+  await withoutBase(() => Plotly.react(host.querySelector(".fw-canvas"), figure.data, layout, { displayModeBar: false, responsive: false }));
   place(host);
 }
 
@@ -54,7 +54,20 @@ export async function drawBars(host, figure, empty) {
     if (interval) interval.color = ink;
     if (marker.line) marker.line.color = marker.color = ink;
   }
-  await Plotly.react(host, figure.data, layout, { displayModeBar: false, responsive: true });
+  await withoutBase(() => Plotly.react(host, figure.data, layout, { displayModeBar: false, responsive: true }));
+}
+
+// Where the page has a <base>, Plotly names its clip paths by the whole address, and nothing is clipped any more once the
+// address says another time. It looks for the <base> only when a figure is made.
+function withoutBase(draw) {
+  const base = document.querySelector("base[href]");
+  const href = base?.getAttribute("href");
+  base?.removeAttribute("href");
+  try {
+    return draw();
+  } finally {
+    base?.setAttribute("href", href);
+  }
 }
 
 // A figure's layout in the page's colours.
