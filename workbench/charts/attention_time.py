@@ -123,7 +123,12 @@ _LIFT_SCALE = {
     "zmid": 1,
     "zmax": 4,
     "colorscale": [[0.0, "#2166ac"], [0.25, "#f7f7f7"], [1.0, "#b2182b"]],
-    "colorbar": {"title": {"text": "times the<br>even share"}, "tickvals": [0, 1, 2, 3, 4], "thickness": 12},
+    "colorbar": {
+        "title": {"text": "times the<br>even share"},
+        "tickvals": [0, 1, 2, 3, 4],
+        "ticktext": ["0", "1", "2", "3", "≥ 4"],
+        "thickness": 12,
+    },
     "hovertemplate": "t %{x}<br>%{y}<br>%{z:.2f} times even<extra></extra>",
 }
 _ENTROPY_SCALE = {

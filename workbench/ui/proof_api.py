@@ -154,7 +154,10 @@ def _choices(catalog: Catalog) -> Json:
     return {
         "presets": list(preset_names()),
         "checkpoints": [{"id": row.id, "name": checkpoint_title(row)} for row in checkpoints],
-        "episodes": [{"id": row.id, "name": f"{row.title} · {row.info.instruction}"} for row in catalog.episodes()],
+        "episodes": [
+            {"id": row.id, "name": " · ".join(filter(None, (row.title, row.info.instruction)))}
+            for row in catalog.episodes()
+        ],
     }
 
 
