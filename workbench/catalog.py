@@ -40,9 +40,12 @@ class EpisodeRow:
 
     @property
     def title(self) -> str:
-        """Task and initial state where known, else the folder's name."""
-        task = self.info.task or Path(self.name.rpartition("#")[0] or self.name).name
-        return task if self.info.initial_state is None else f"{task} · start {self.info.initial_state}"
+        """Task and initial state where known, else the folder's name and, after its first episode, which one."""
+        path, _, index = self.name.rpartition("#")
+        task = self.info.task or Path(path or self.name).name
+        if self.info.initial_state is not None:
+            return f"{task} · start {self.info.initial_state}"
+        return f"{task} #{index}" if path and index != "0" else task
 
     def cells(self) -> dict[str, str | int]:
         """What the table shows, by column."""

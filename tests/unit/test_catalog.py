@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ def test_rows_tell_what_there_is(root: Path) -> None:
     assert first.frame_steps == (0, 2, 4, 6)
     assert catalog.open(second.id).info.seed == 1
     assert not catalog.problems()
+
+
+def test_episodes_of_one_file_have_names_of_their_own(root: Path) -> None:
+    row = Catalog(episode_roots=[root]).episodes()[0]
+    info = replace(row.info, task=None, initial_state=None)
+    titles = [replace(row, name=f"/data/many.hdf5#{index}", info=info).title for index in range(3)]
+    assert titles == ["many.hdf5", "many.hdf5 #1", "many.hdf5 #2"]
 
 
 def test_equal_content_is_one_row_and_a_new_episode_appears(root: Path) -> None:

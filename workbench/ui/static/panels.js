@@ -78,7 +78,7 @@ function drawPanel(figure, panel, frame) {
 function drawTracks(figure, frame, shown) {
   const overlay = figure.querySelector(".fw-overlay");
   const tracks = frame.view === "static" ? frame.tracks : null;
-  shown.textContent = state.tracks && tracks ? tracksText(tracks) : "";
+  shown.textContent = state.tracks && tracks?.of ? tracksText(tracks) : "";
   if (!frame.size) return;
   const [height, width] = frame.size.map((pixels) => pixels * SHARP);
   if (overlay.width !== width || overlay.height !== height) Object.assign(overlay, { width, height });
