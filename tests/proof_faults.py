@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -186,6 +187,15 @@ FAULTS: dict[str, Callable[[], Fault]] = {
     "doubly masked row": doubly_masked_row,
     "padding visible": padding_visible,
 }
+
+
+def say(config: pytest.Config, line: str) -> None:
+    """A line of pytest's report, where there is one (a worker process has none)."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    if reporter is not None and capture is not None:
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(f"\n{line}")
 
 
 def correct_configs() -> dict[str, PolicyConfig]:
