@@ -19,21 +19,11 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.chromium import FLAGS
+
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINT = Path(os.environ.get("FORESIGHT_CHECKPOINT", ROOT / "assets" / "checkpoints" / "compact"))
 EPISODES = Path(os.environ.get("FORESIGHT_EPISODES", ROOT / "assets" / "episodes"))
-FLAGS = [
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    # What the browser itself would ask the internet for takes the time of what is tested.
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-    "--disable-quic",
-]
 SPACING = 5
 """Frames between two timed ones: beyond the neighbours that the page fetches ahead, so that each is new."""
 _PATIENCE_MS = 300_000
