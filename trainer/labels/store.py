@@ -2,6 +2,7 @@
 
     STORE/tracks/3f/3fa2...c1.safetensors   arrays, and facts as JSON in the header
     STORE/tracks/3f/3fa2...c1.failed.json   why there is none
+    STORE/tracks/of/9b/9b04.../3fa2...c1    an empty file: episode 9b04... may have that label
 
 A run is therefore a plan minus what exists, whoever made it and however the last run ended.
 """
@@ -9,7 +10,7 @@ A run is therefore a plan minus what exists, whoever made it and however the las
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,25 +48,47 @@ class LabelStore:
         return self.path(key).is_file()
 
     def write(self, key: str, label: Label) -> int:
-        """Writes a label in one step and returns its bytes. An earlier failure is forgotten."""
+        """Writes a label in one step and returns its bytes. An earlier failure is forgotten.
+
+        A label whose facts have a `content_hash` is found again by it (`labels_of`).
+        """
         from safetensors.numpy import save
 
         arrays = {name: np.ascontiguousarray(array) for name, array in label.arrays.items()}
         data = save(arrays, metadata={_FACTS: json.dumps(label.facts, allow_nan=False)})
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content_hash := label.facts.get("content_hash"), str):
+            mark = self._marks(content_hash) / key  # before the label: a mark without a label is passed over
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
         sweep_temporaries(path.parent, path.name)
         replace_file(path, data)
         self._failure(key).unlink(missing_ok=True)
         return len(data)
 
+    def labels_of(self, content_hash: str) -> list[str]:
+        """The keys of an episode's labels, the newest last."""
+        try:
+            keys = [mark.name for mark in self._marks(content_hash).iterdir()]
+        except OSError:
+            return []
+        return sorted(filter(self.has, keys), key=lambda key: (self.path(key).stat().st_mtime_ns, key))
+
     def read(self, key: str) -> Label:
-        """A label with its arrays in memory.
+        """A label with its arrays in memory. Raises as `facts`."""
+        return self._open(key, with_arrays=True)
+
+    def facts(self, key: str) -> Mapping[str, Any]:
+        """What a label says of itself; its arrays are not read.
 
         Raises:
             EpisodeError: There is none, or it is damaged.
             UnsafeFileError: It is larger than any label.
         """
+        return self._open(key, with_arrays=False).facts
+
+    def _open(self, key: str, *, with_arrays: bool) -> Label:
         from safetensors import SafetensorError, safe_open
 
         path = self.path(key)
@@ -76,7 +99,8 @@ class LabelStore:
         try:
             with safe_open(path, framework="numpy") as file:
                 facts = json.loads((file.metadata() or {})[_FACTS])
-                return Label(arrays={name: file.get_tensor(name) for name in file.keys()}, facts=facts)  # noqa: SIM118
+                names = file.keys() if with_arrays else ()
+                return Label(arrays={name: file.get_tensor(name) for name in names}, facts=facts)
         except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise EpisodeError(f"{path}: damaged ({error}); delete it and label again") from None
 
@@ -95,6 +119,9 @@ class LabelStore:
         """All failures noted in the store: episode and error."""
         for path in sorted((self.root / self.kind).glob("*/*.failed.json")):
             yield read_json(path, _STORE)
+
+    def _marks(self, content_hash: str) -> Path:
+        return self.root / self.kind / "of" / content_hash[:2] / content_hash
 
     def _failure(self, key: str) -> Path:
         return self.path(key).with_name(f"{key}.failed.json")

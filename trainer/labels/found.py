@@ -1,0 +1,126 @@
+"""Which labels of a store an episode can use, and what is said about them and about what is still absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from model.errors import WorkbenchError
+from trainer.episodes.episode import Episode, View
+
+from .labeller import LabelKind
+from .store import LabelStore
+
+DEPTH_MODELS = "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf"
+"""An example of what `--model` takes: metric, so that no anchors are needed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundLabels:
+    """The labels that are laid over an episode.
+
+    Attributes:
+        depth: Key of the metric pseudo-depth, by view.
+        tracks: Key of the tracks, by view.
+        notes: A sentence about each, and about what is absent without them.
+    """
+
+    depth: Mapping[View, str]
+    tracks: Mapping[View, str]
+    notes: tuple[str, ...]
+
+    @property
+    def nothing(self) -> bool:
+        """No label is used, and there is nothing to say about one."""
+        return not (self.depth or self.tracks or self.notes)
+
+
+def find_labels(episode: Episode, root: Path, content_hash: str) -> FoundLabels:
+    """Chooses the newest usable label of each kind and view.
+
+    Args:
+        episode: What its source has is not labelled over.
+        root: The store.
+        content_hash: Of the episode that was labelled.
+    """
+    found, notes = _newest(episode, root, "depth", content_hash)
+    depth: dict[View, str] = {}
+    for view, (key, facts) in found.items():
+        if episode.info.depth_origin is not None:
+            notes.append(f"the pseudo depth of {view} is not used: this episode has depth of its own")
+        elif facts.get("scale") != "metric":
+            notes.append(f"the pseudo depth of {view} is relative: without a scale it is not used. {_METRIC_REMEDY}")
+        else:
+            depth[view] = key
+            notes.append(f"{view}: pseudo depth {_made_by(facts)}, {_scale_words(facts.get('scale_audit'))}")
+    tracks: dict[View, str] = {}
+    found, more = _newest(episode, root, "tracks", content_hash)
+    for view, (key, facts) in found.items() if not episode.info.has_exact_flow else ():
+        tracks[view] = key
+        lifted = view in depth or episode.has("depth", view)
+        notes.append(f"{view}: {'3D' if lifted else '2D'} tracks {_made_by(facts)}, not exact" + _lift_words(lifted))
+        if not lifted:
+            notes.append(_without_depth(episode, view, root))
+    return FoundLabels(depth=depth, tracks=tracks, notes=(*notes, *more))
+
+
+_METRIC_REMEDY = "Label depth again with --anchors, or with a metric --model"
+
+
+def _newest(
+    episode: Episode, root: Path, kind: LabelKind, content_hash: str
+) -> tuple[dict[View, tuple[str, Mapping[str, Any]]], list[str]]:
+    """The newest label of each view whose images have the episode's size; and what is to be said of the others."""
+    store = LabelStore(root, kind)
+    by_view: dict[View, list[tuple[str, Mapping[str, Any]]]] = {}
+    notes: list[str] = []
+    for key in store.labels_of(content_hash):
+        try:
+            facts = store.facts(key)
+        except WorkbenchError as error:
+            notes.append(str(error))
+            continue
+        for view in episode.info.views:
+            if facts.get("view") == view and facts.get("size") == list(episode.image_size(view)):
+                by_view.setdefault(view, []).append((key, facts))
+    for view, labels in by_view.items():
+        if len(labels) > 1:
+            notes.append(f"{view}: the newest of {len(labels)} {kind} labels is used")
+    return {view: labels[-1] for view, labels in by_view.items()}, notes
+
+
+def _made_by(facts: Mapping[str, Any]) -> str:
+    labeller = facts.get("labeller")
+    labeller = labeller if isinstance(labeller, dict) else {}
+    name = {"classical": "by the classical recipe", "plugin": "by a plug-in"}.get(str(labeller.get("name")))
+    weights = labeller.get("weights_sha256") or labeller.get("temporal_sha256") or labeller.get("plugin_sha256")
+    return " ".join(filter(None, [name or "by a network", f"({str(weights)[:8]})" if weights else ""]))
+
+
+def _scale_words(audit: Any) -> str:
+    """The audit of the scale in words."""
+    if not isinstance(audit, dict):
+        return "its scale is the network's own word, not audited"
+    return (
+        f"one scale and shift from {audit.get('anchors_from')}: {_share(audit, 'inliers')} of {audit.get('anchors')} "
+        f"anchors within 5 %, median error {_share(audit, 'median_error')}, drift {_share(audit, 'drift')}"
+    )
+
+
+def _share(audit: Mapping[str, Any], name: str) -> str:
+    value = audit.get(name)
+    return f"{100 * value:.3g} %" if isinstance(value, int | float) else "unknown"
+
+
+def _lift_words(lifted: bool) -> str:
+    return "; lifted by the depth of each later frame" if lifted else "; drawn over the image"
+
+
+def _without_depth(episode: Episode, view: View, root: Path) -> str:
+    return (
+        f"{view}: depth and 3D tracks are absent: the source records none and {root.name} has no depth label of it. "
+        f"`python -m trainer label depth {Path(episode.name).name} --view {view} --store {root.name} --model FOLDER` "
+        f"supplies both; FOLDER holds a depth model saved by transformers, such as {DEPTH_MODELS}"
+    )
