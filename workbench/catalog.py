@@ -1,128 +1,171 @@
 """Folders in, rows out: which episodes and checkpoints there are, under ids that are safe to put into a link.
 
-Nothing is decoded and torch is not imported: a row is read from manifests. An id is the start of a content hash, so
-the same episode has the same id on every machine and the browser never sees or sends a path.
+No frame is read and torch is not imported. Roots are looked through on a thread, so that a page can be used while a
+large one is still being listed; uploads of a visitor are listed for that visitor only, under ids nobody can guess.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import hmac
+import logging
+import math
+import secrets
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from model.errors import CheckpointError, ConfigError, WorkbenchError
-from trainer.episodes.episode import Episode, EpisodeInfo
-from trainer.episodes.open import find_episodes, open_episode
+from model.errors import ConfigError, WorkbenchError
+from trainer.episodes.episode import Episode
+from trainer.episodes.open import open_episode
 
-ID_LENGTH = 12
-_MANIFEST = "manifest.json"
+from .catalog_checkpoints import list_checkpoints
+from .catalog_index import Dataset, Index
+from .catalog_rows import CheckpointRow, EpisodeRow, Problem, episode_id, other_id
+
+_log = logging.getLogger(__name__)
+_PRIVATE_ID_LENGTH = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class EpisodeRow:
-    """One line of the episode table.
+class Progress:
+    """How far looking through the roots is.
 
     Attributes:
-        id: Start of the content hash; the only name the browser knows.
-        name: PATH#INDEX, for the server only.
-        frame_steps: Control steps that have images.
+        episodes: Listed so far.
+        done: Datasets of the present root.
+        total: Datasets of the present root, 0 while they are being found.
+        root: Name of the root's folder.
     """
 
-    id: str
-    name: str = field(repr=False)
-    content_hash: str
-    info: EpisodeInfo
-    frame_steps: tuple[int, ...] = field(repr=False)
-
-    @property
-    def title(self) -> str:
-        """Task and initial state where known, else the folder's name and, after its first episode, which one."""
-        path, _, index = self.name.rpartition("#")
-        task = self.info.task or Path(path or self.name).name
-        if self.info.initial_state is not None:
-            return f"{task} · start {self.info.initial_state}"
-        return f"{task} #{index}" if path and index != "0" else task
-
-    def cells(self) -> dict[str, str | int]:
-        """What the table shows, by column."""
-        info = self.info
-        depth = f"{info.depth_origin} {info.depth_scale}" if info.depth_origin and info.depth_scale else "none"
-        return {
-            "episode": self.title,
-            "source": info.source,
-            "instruction": info.instruction,
-            "steps": info.length,
-            "outcome": info.outcome or "unknown",
-            "views": ", ".join(info.views),
-            "depth": depth,
-            "flow truth": "exact" if info.has_exact_flow else "none",
-            "id": self.id,
-        }
+    episodes: int
+    done: int
+    total: int
+    root: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class CheckpointRow:
-    """One line of the checkpoint list. `path` is for the server only."""
+class _Listing:
+    """Rows in the making."""
 
-    id: str
-    name: str
-    path: Path = field(repr=False)
+    def __init__(self) -> None:
+        self.rows: dict[str, EpisodeRow] = {}
+        self.datasets: list[Dataset] = []
+        self.problems: list[Problem] = []
+        self._places: set[Path] = set()
 
-
-Row = TypeVar("Row", EpisodeRow, CheckpointRow)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Problem:
-    """Something in a root that looks like an episode or a checkpoint and is not usable, and why."""
-
-    where: str
-    message: str
+    def add(self, dataset: Dataset) -> None:
+        """Rows of a dataset; one that was reached by two ways is listed once, and so is a copied packed episode."""
+        place = dataset.path.resolve()
+        if place in self._places:
+            return
+        self._places.add(place)
+        self.datasets.append(dataset)
+        for listed in dataset.episodes:
+            name = episode_id(listed, place, dataset.format)
+            if name in self.rows:
+                if listed.content_hash is not None:
+                    continue
+                name = other_id(name, place)
+            self.rows[name] = EpisodeRow(id=name, listed=listed, stamp=dataset.stamp)
 
 
 class Catalog:
-    """All episodes and checkpoints under some roots. Safe across threads; `refresh` looks at the disk again."""
+    """All episodes and checkpoints under some roots. Safe across threads; `refresh` looks at the disk again.
+
+    Args:
+        episode_roots: Files and folders with episodes.
+        checkpoint_roots: Checkpoint folders, or folders of them.
+        index_folder: Where lists of episodes are kept between sessions; None reads every dataset's list anew.
+        patience: Seconds that making a catalogue and refreshing it wait for the list; it goes on growing afterwards.
+    """
 
     def __init__(
-        self, *, episode_roots: Sequence[str | Path] = (), checkpoint_roots: Sequence[str | Path] = ()
+        self,
+        *,
+        episode_roots: Sequence[str | Path] = (),
+        checkpoint_roots: Sequence[str | Path] = (),
+        index_folder: Path | None = None,
+        patience: float = math.inf,
     ) -> None:
         self._episode_roots = [str(root) for root in episode_roots]
         self._checkpoint_roots = [Path(root) for root in checkpoint_roots]
+        self._index_folder = index_folder
+        self._patience = patience
         self._lock = threading.Lock()
-        self._episodes: dict[str, EpisodeRow] = {}
-        self._checkpoints: dict[str, CheckpointRow] = {}
-        self._problems: list[Problem] = []
-        self.refresh()
+        self._listing = _Listing()
+        self._spaces: dict[str, _Listing] = {}
+        self._secret = secrets.token_bytes(32)
+        self._progress: Progress | None = None
+        self._worker: threading.Thread | None = None
+        self._refresh_checkpoints()
+        self._look(self._listing)
 
     def refresh(self) -> None:
         """Reads the roots again; what is unreadable becomes a `Problem` and never hides the rest."""
-        problems: list[Problem] = []
-        episodes = _rows(_episode_names(self._episode_roots, problems), read_episode_row, problems)
-        checkpoints = _rows(_checkpoint_folders(self._checkpoint_roots, problems), read_checkpoint_row, problems)
-        with self._lock:
-            self._episodes, self._checkpoints, self._problems = episodes, checkpoints, problems
+        self._refresh_checkpoints()
+        if not self.wait(0.0):  # it is being read as it is now
+            return
+        self._look(_Listing())
+
+    def wait(self, seconds: float) -> bool:
+        """Waits until every root was looked through, or for so long; whether it was."""
+        worker = self._worker
+        if worker is not None:
+            worker.join(None if math.isinf(seconds) else seconds)
+        return worker is None or not worker.is_alive()
+
+    def progress(self) -> Progress | None:
+        """How far looking through the roots is; None once it is done."""
+        return self._progress
 
     def add_checkpoint_root(self, root: Path) -> None:
         """Adds a folder of checkpoints (a run that has just saved one) and looks at the disk again."""
         if root not in self._checkpoint_roots:
             self._checkpoint_roots.append(root)
-        self.refresh()
+        self._refresh_checkpoints()
 
-    def episodes(self) -> tuple[EpisodeRow, ...]:
-        """Rows in the order of the roots."""
-        return tuple(self._episodes.values())
+    def add_private(self, space: str, roots: Sequence[str | Path]) -> None:
+        """Lists what a visitor brought, in the place of what was listed for that visitor before.
+
+        Args:
+            space: Names the visitor; nobody else may know it.
+            roots: Files and folders of that visitor.
+        """
+        listing = _Listing()
+        for root in map(str, roots):
+            self._look_through(root, None, listing, watched=False)
+        own = [self._private(row, space) for row in listing.rows.values()]
+        listing.rows = {row.id: row for row in own}
+        with self._lock:
+            self._spaces[space] = listing
+
+    def drop_private(self, space: str) -> None:
+        """Forgets what a visitor brought; the files are the caller's."""
+        with self._lock:
+            self._spaces.pop(space, None)
+
+    def episodes(self, space: str | None = None) -> tuple[EpisodeRow, ...]:
+        """Rows in the order of the roots; those of a visitor's `space` come first."""
+        with self._lock:
+            own = self._spaces.get(space) if space is not None else None
+            return (*(own.rows.values() if own else ()), *self._listing.rows.values())
+
+    def datasets(self, space: str | None = None) -> tuple[Dataset, ...]:
+        """The datasets that those rows are of."""
+        with self._lock:
+            own = self._spaces.get(space) if space is not None else None
+            return (*(own.datasets if own else ()), *self._listing.datasets)
 
     def checkpoints(self) -> tuple[CheckpointRow, ...]:
         """Rows in the order of the roots."""
         return tuple(self._checkpoints.values())
 
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self, space: str | None = None) -> tuple[Problem, ...]:
         """What could not be listed, and why."""
-        return tuple(self._problems)
+        with self._lock:
+            own = self._spaces.get(space) if space is not None else None
+            return (*(own.problems if own else ()), *self._listing.problems, *self._checkpoint_problems)
 
     def episode(self, episode_id: str) -> EpisodeRow:
         """The row of an id.
@@ -130,11 +173,13 @@ class Catalog:
         Raises:
             ConfigError: No such episode here.
         """
-        if episode_id not in self._episodes:
-            raise ConfigError(
-                "no episode of that id is open here; start the app with --episodes pointing at its folder"
-            )
-        return self._episodes[episode_id]
+        with self._lock:
+            for listing in (self._listing, *self._spaces.values()):
+                if episode_id in listing.rows:
+                    return listing.rows[episode_id]
+        if self._progress is not None:
+            raise ConfigError("no episode of that id is listed yet; the folders are still being looked through")
+        raise ConfigError("no episode of that id is open here; start the app with --episodes pointing at its folder")
 
     def checkpoint(self, checkpoint_id: str) -> CheckpointRow:
         """The row of an id.
@@ -147,7 +192,7 @@ class Catalog:
         return self._checkpoints[checkpoint_id]
 
     def open(self, episode_id: str) -> Episode:
-        """The episode of an id.
+        """The episode of an id: the one place where the page opens an episode.
 
         Raises:
             ConfigError: No such episode here.
@@ -155,94 +200,54 @@ class Catalog:
         """
         return open_episode(self.episode(episode_id).name)
 
+    def _refresh_checkpoints(self) -> None:
+        self._checkpoints, self._checkpoint_problems = list_checkpoints(self._checkpoint_roots)
 
-def read_episode_row(name: str) -> EpisodeRow:
-    """Opens an episode far enough to list it.
+    def _look(self, listing: _Listing) -> None:
+        """Looks through all roots on a thread; `listing` is shown when complete, or at once if the first."""
+        if not self._episode_roots:
+            return
+        self._progress = Progress(episodes=0, done=0, total=0, root="")
+        self._worker = threading.Thread(target=self._work, args=(listing,), name="catalog", daemon=True)
+        self._worker.start()
+        self.wait(self._patience)
 
-    Raises:
-        EpisodeError: It is not an episode.
-    """
-    episode = open_episode(name)
-    return EpisodeRow(
-        id=episode.content_hash[:ID_LENGTH],
-        name=episode.name,
-        content_hash=episode.content_hash,
-        info=episode.info,
-        frame_steps=tuple(int(step) for step in episode.frame_steps),
-    )
-
-
-def read_checkpoint_row(folder: str | Path) -> CheckpointRow:
-    """Reads the manifest of a checkpoint; the weights are verified when they are loaded.
-
-    Raises:
-        CheckpointError: The folder is missing or holds no readable manifest.
-    """
-    folder = Path(folder)
-    return CheckpointRow(id=checkpoint_hash(folder)[:ID_LENGTH], name=folder.name, path=folder)
-
-
-def checkpoint_hash(folder: Path) -> str:
-    """The content hash that `trainer.loop.checkpoint` computes, from the hashes in the manifest: no weights are read.
-
-    Raises:
-        CheckpointError: The folder is missing, or its manifest is not a checkpoint's.
-    """
-    manifest = folder / _MANIFEST
-    if not folder.is_dir():
-        raise CheckpointError(f"{folder}: no such folder; give a checkpoint folder such as assets/checkpoints/compact")
-    if not manifest.is_file():
-        raise CheckpointError(
-            f"{folder}: no {_MANIFEST}; this is not a finished checkpoint (`python -m trainer train` makes one)"
-        )
-    try:
-        files = json.loads(manifest.read_bytes())["files"]
-        parts = str(files["config.json"]["sha256"]) + str(files["weights.safetensors"]["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{manifest}: not the manifest of a checkpoint; copy the folder again") from error
-    return hashlib.sha256(parts.encode()).hexdigest()
-
-
-def _episode_names(roots: Iterable[str], problems: list[Problem]) -> list[str]:
-    names: list[str] = []
-    for root in roots:
+    def _work(self, listing: _Listing) -> None:
         try:
-            found = find_episodes(root)
-        except WorkbenchError as error:
-            problems.append(Problem(where=root, message=str(error)))
-            continue
-        if not found:
-            problems.append(
-                Problem(where=root, message=f"{root}: no episode here (`python -m trainer record` makes some)")
-            )
-        names += found
-    return names
+            for root in self._episode_roots:
+                self._look_through(root, self._index_folder, listing, watched=True)
+        except Exception:  # a thread has nobody above it to tell
+            _log.exception("looking through the episodes failed")
+            message = "an error of ours while listing episodes; the terminal has it"
+            listing.problems.append(Problem(where="", message=message))
+        finally:
+            with self._lock:
+                self._listing = listing
+            self._progress = None
 
-
-def _checkpoint_folders(roots: Iterable[Path], problems: list[Problem]) -> list[str]:
-    """Checkpoint folders among `roots` and one level below them."""
-    folders: list[str] = []
-    for root in roots:
-        if (root / _MANIFEST).is_file():
-            found = [root]
-        elif root.is_dir():
-            found = sorted(path.parent for path in root.glob(f"*/{_MANIFEST}"))
-        else:
-            found = []
-        if not found:
-            problems.append(Problem(where=str(root), message=f"{root}: no checkpoint here (a folder with {_MANIFEST})"))
-        folders += [str(folder) for folder in found]
-    return folders
-
-
-def _rows(names: Iterable[str], read: Callable[[str], Row], problems: list[Problem]) -> dict[str, Row]:
-    """Rows by id; the same content under two paths is listed once."""
-    rows: dict[str, Row] = {}
-    for name in names:
+    def _look_through(self, root: str, index_folder: Path | None, listing: _Listing, *, watched: bool) -> None:
+        found = 0
         try:
-            row = read(name)
+            for looked in Index(root, index_folder).look():
+                found += 1
+                with self._lock:
+                    if isinstance(looked.found, Dataset):
+                        listing.add(looked.found)
+                    else:
+                        listing.problems.append(Problem(where=str(looked.path), message=str(looked.found)))
+                if watched:
+                    self._progress = Progress(
+                        episodes=len(listing.rows), done=looked.done, total=looked.total, root=Path(root).name
+                    )
         except WorkbenchError as error:
-            problems.append(Problem(where=name, message=str(error)))
-        else:
-            rows.setdefault(row.id, row)
-    return rows
+            listing.problems.append(Problem(where=root, message=str(error)))
+            return
+        if not found:
+            message = f"{root}: no episode here (`python -m trainer record` makes some)"
+            listing.problems.append(Problem(where=root, message=message))
+
+    def _private(self, row: EpisodeRow, space: str) -> EpisodeRow:
+        """The row under an id that only this process could make."""
+        message = f"{space}\0{row.name}".encode("utf-8", "replace")
+        name = hmac.new(self._secret, message, hashlib.sha256).hexdigest()[:_PRIVATE_ID_LENGTH]
+        return EpisodeRow(id=name, listed=row.listed, stamp=row.stamp, space=space)

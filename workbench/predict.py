@@ -16,7 +16,7 @@ from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
 
 from .cache import ForesightCache, Key
-from .catalog import checkpoint_hash
+from .catalog_checkpoints import checkpoint_hash
 from .foresight import Foresight
 
 if TYPE_CHECKING:

@@ -6,15 +6,16 @@ Plain logic, no gradio, no rerun. The browser never names a path: it sends ids t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from model.errors import ConfigError
 
-from .catalog import Catalog, CheckpointRow, EpisodeRow
+from .catalog import Catalog
+from .catalog_rows import CheckpointRow, EpisodeRow
 
-_ID = re.compile(r"[0-9a-f]{12}")
+_ID = re.compile(r"[0-9a-f]{12}|[0-9a-f]{32}")  # the longer ones are of a visitor's own uploads
 _STEP = re.compile(r"[0-9]{1,7}")
 
 
@@ -53,24 +54,12 @@ class Session:
     """One visitor. Immutable: every change makes a new one, so that a late callback cannot spoil a newer state.
 
     Attributes:
-        step: The control step in view; always one that has an image.
+        step: The control step that was asked for; which of them have images, only the opened episode knows.
     """
 
     checkpoint: CheckpointRow | None
     episode: EpisodeRow | None
     step: int
-
-    def at(self, step: int) -> Session:
-        """The same visitor at the nearest step that has an image."""
-        return Session(checkpoint=self.checkpoint, episode=self.episode, step=snap(self.episode, step))
-
-    def with_episode(self, episode: EpisodeRow, step: int = 0) -> Session:
-        """Another episode, from `step` on."""
-        return Session(checkpoint=self.checkpoint, episode=episode, step=snap(episode, step))
-
-    def with_checkpoint(self, checkpoint: CheckpointRow) -> Session:
-        """Another checkpoint at the same time of the same episode."""
-        return Session(checkpoint=checkpoint, episode=self.episode, step=self.step)
 
     @property
     def link(self) -> Link:
@@ -83,7 +72,7 @@ class Session:
 
 
 def open_session(catalog: Catalog, link: Link) -> Session:
-    """A visitor's first state: what the link names, else the first of each list.
+    """A visitor's first state: what the link names, else the first of each list. Opens nothing.
 
     Raises:
         ConfigError: The link names a checkpoint or an episode that this workbench does not have.
@@ -91,11 +80,9 @@ def open_session(catalog: Catalog, link: Link) -> Session:
     checkpoints, episodes = catalog.checkpoints(), catalog.episodes()
     checkpoint = catalog.checkpoint(link.checkpoint) if link.checkpoint else next(iter(checkpoints), None)
     episode = catalog.episode(link.episode) if link.episode else next(iter(episodes), None)
-    return Session(checkpoint=checkpoint, episode=episode, step=snap(episode, link.step or 0))
+    return Session(checkpoint=checkpoint, episode=episode, step=link.step or 0)
 
 
-def snap(episode: EpisodeRow | None, step: int) -> int:
-    """The nearest control step with an image; 0 without an episode."""
-    if episode is None or not episode.frame_steps:
-        return 0
-    return min(episode.frame_steps, key=lambda candidate: (abs(candidate - step), candidate))
+def nearest_step(steps: Sequence[int], wanted: int) -> int:
+    """The nearest control step with an image, of two the earlier one; 0 where there is none."""
+    return min(steps, key=lambda step: (abs(step - wanted), step), default=0)

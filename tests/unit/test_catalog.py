@@ -15,7 +15,9 @@ from model.errors import CheckpointError
 from tests.factories import make_checkpoint, make_recording
 from trainer.episodes.packed import save_packed
 from trainer.loop.checkpoint import load_checkpoint
-from workbench.catalog import Catalog, read_checkpoint_row
+from workbench.catalog import Catalog
+from workbench.catalog_checkpoints import read_checkpoint_row
+from workbench.catalog_rows import EpisodeRow, Listed
 
 
 @pytest.fixture
@@ -40,15 +42,14 @@ def test_rows_tell_what_there_is(root: Path) -> None:
         "id": first.id,
     }
     assert second.cells()["views"] == "static"
-    assert first.frame_steps == (0, 2, 4, 6)
     assert catalog.open(second.id).info.seed == 1
     assert not catalog.problems()
 
 
 def test_episodes_of_one_file_have_names_of_their_own(root: Path) -> None:
     row = Catalog(episode_roots=[root]).episodes()[0]
-    info = replace(row.info, task=None, initial_state=None)
-    titles = [replace(row, name=f"/data/many.hdf5#{index}", info=info).title for index in range(3)]
+    summaries = [replace(row.listed.summary, name=f"/data/many.hdf5#{index}", task=None) for index in range(3)]
+    titles = [EpisodeRow(id="", listed=Listed(index=0, summary=summary)).title for summary in summaries]
     assert titles == ["many.hdf5", "many.hdf5 #1", "many.hdf5 #2"]
 
 
@@ -66,7 +67,7 @@ def test_problems_do_not_hide_the_rest(root: Path, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     catalog = Catalog(episode_roots=[root, empty, tmp_path / "absent"], checkpoint_roots=[empty])
-    assert [row.info.seed for row in catalog.episodes()] == [1]
+    assert [catalog.open(row.id).info.seed for row in catalog.episodes()] == [1]
     messages = [problem.message for problem in catalog.problems()]
     assert len(messages) == 4
     assert "a" in messages[0] or "meta.json" in " ".join(messages)

@@ -8,7 +8,7 @@ from model.errors import ConfigError
 from tests.factories import make_recording
 from trainer.episodes.packed import save_packed
 from workbench.catalog import Catalog
-from workbench.session import Link, Session, format_link, open_session, parse_link, snap
+from workbench.session import Link, Session, format_link, nearest_step, open_session, parse_link
 
 ID = "0123456789ab"
 
@@ -45,14 +45,18 @@ def test_bad_links_are_refused_without_repeating_them(name: str, value: str) -> 
     assert value not in str(caught.value)
 
 
-def test_session_snaps_to_steps_with_images(catalog: Catalog) -> None:
-    first, second = catalog.episodes()
+def test_a_link_says_episode_and_time(catalog: Catalog) -> None:
+    _, second = catalog.episodes()
     session = open_session(catalog, Link(episode=second.id, step=5))
     assert session.episode == second
-    assert session.step == 4  # images at 0 2 4 6 8: of two neighbours the earlier
-    assert session.at(999).step == 8
-    assert session.with_episode(first).step == 0
+    assert session.step == 5
     assert open_session(catalog, session.link) == session
+
+
+def test_the_nearest_step_with_an_image() -> None:
+    steps = (0, 2, 4, 6, 8)
+    assert [nearest_step(steps, wanted) for wanted in (5, 999, 3, 0)] == [4, 8, 2, 0]  # of two neighbours the earlier
+    assert nearest_step((), 7) == 0
 
 
 def test_unknown_ids_say_so(catalog: Catalog) -> None:
@@ -66,4 +70,3 @@ def test_a_workbench_without_anything_still_opens() -> None:
     session = open_session(Catalog(), Link())
     assert session == Session(checkpoint=None, episode=None, step=0)
     assert session.link == Link()
-    assert snap(None, 7) == 0

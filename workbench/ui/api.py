@@ -21,6 +21,7 @@ from .desk import Desk
 from .exports import add_export_routes
 from .payload import Json, frame_payload, recorded_payload
 from .views import SKILL, attention_timeline_payload, opening_payload, pick_payload, timeline_payload
+from .visitor import visitor
 
 _RRD = "application/octet-stream"
 
@@ -126,7 +127,8 @@ def _add_clip_routes(api: APIRouter, desk: Desk) -> None:
     async def open_link(request: Request, refresh: bool = False) -> Response:
         """The lists, and the clip that the link in the query names (or the first one)."""
         query = dict(request.query_params)
-        return await answer(request, lambda _: opening_payload(desk, query, refresh=refresh))
+        space = visitor(request)
+        return await answer(request, lambda _: opening_payload(desk, query, refresh=refresh, space=space))
 
     @api.get("/timeline")
     async def timeline(request: Request, episode: str, checkpoint: str, drawn: str = SKILL) -> Response:

@@ -45,6 +45,11 @@ class Lru(Generic[Key, Value]):
         self._lock = threading.Lock()
         self._values: OrderedDict[Key, Value] = OrderedDict()
 
+    def clear(self) -> None:
+        """Forgets every value."""
+        with self._lock:
+            self._values.clear()
+
     def __getitem__(self, key: Key) -> Value:
         with self._lock:
             if key not in self._values:
@@ -122,6 +127,11 @@ class Desk:
         """
         return self._episodes[episode_id]
 
+    def forget_episodes(self) -> None:
+        """Opens every episode anew when it is next asked for: its files, settings or labels may have changed."""
+        for kept in (self._episodes, self._scales, self._scenes):
+            kept.clear()
+
     def predictor(self, checkpoint_id: str) -> Predictor:
         """The predictor of a checkpoint, not yet loaded.
 
@@ -132,7 +142,7 @@ class Desk:
 
     def scales(self, episode_id: str, checkpoint_id: str | None) -> ClipScales:
         """The clip's fixed colour scales. Only an episode without depth needs the checkpoint for them."""
-        known = self.catalog.episode(episode_id).info.depth_origin is not None
+        known = self.episode(episode_id).info.depth_origin is not None
         return self._scales[(episode_id, None if known else checkpoint_id)]
 
     def foresee(self, checkpoint_id: str, episode_id: str, step: int, cancel: Cancel | None = None) -> Foresight:
@@ -142,7 +152,7 @@ class Desk:
     def cached(self, checkpoint_id: str, episode_id: str) -> list[Foresight]:
         """The predictions of a clip that exist already, by increasing time; nothing is computed."""
         predictor, episode = self.predictor(checkpoint_id), self.episode(episode_id)
-        steps = self.catalog.episode(episode_id).frame_steps
+        steps = [int(step) for step in episode.frame_steps]
         return [predictor.foresee(episode, step) for step in steps if predictor.origin(episode, step) != "live"]
 
     def explain(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from model.errors import CheckpointError, ConfigError, EpisodeError, WorkbenchError
 
+from ..cache_folder import cache_folder
 from ..catalog import Catalog
 from .options import AppOptions
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _PROOF_STYLE = Path(__file__).parents[1] / "proof" / "proof.css"
 """Shared with the report that opens offline."""
+
+_PATIENCE_S = 0.5
+"""Small folders are listed before the page is there; a large one goes on being listed while it is used."""
 
 
 def serve(options: AppOptions) -> int:
@@ -94,10 +98,15 @@ def _open_catalog(options: AppOptions) -> Catalog:
     for path in options.episodes:
         if not Path(str(path).partition("#")[0]).exists():
             raise EpisodeError(f"--episodes {path}: no such file or folder")
-    catalog = Catalog(episode_roots=options.episode_roots(), checkpoint_roots=options.checkpoint_roots())
+    catalog = Catalog(
+        episode_roots=options.episode_roots(),
+        checkpoint_roots=options.checkpoint_roots(),
+        index_folder=cache_folder() / "index",
+        patience=_PATIENCE_S,
+    )
     if options.checkpoint and not catalog.checkpoints():
         raise CheckpointError(catalog.problems()[0].message)
-    if options.episodes and not catalog.episodes():
+    if options.episodes and catalog.progress() is None and not catalog.episodes():
         raise EpisodeError(catalog.problems()[0].message if catalog.problems() else "--episodes: no episode there")
     return catalog
 

@@ -23,7 +23,8 @@ from model.config import preset_names
 from model.errors import CheckpointError, ConfigError, WorkbenchError
 from trainer.episodes.open import find_episodes
 
-from ..catalog import Catalog, read_checkpoint_row
+from ..catalog import Catalog
+from ..catalog_checkpoints import read_checkpoint_row
 
 _ROOT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")

@@ -10,12 +10,13 @@ from __future__ import annotations
 import gzip
 import importlib.metadata
 import importlib.util
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.errors import ConfigError
 from trainer.files import replace_file
+
+from ..cache_folder import cache_folder
 
 _SAME_ORIGIN_FETCH = (
     b"const fetch=(input,init)=>{const url=new URL(input instanceof Request?input.url:input,location.href);"
@@ -75,11 +76,3 @@ class Viewer:
             data = gzip.compress(before + source.read_bytes() + after, compresslevel=_FAST, mtime=0)
             replace_file(target, data, durable=False)
         return target
-
-
-def cache_folder() -> Path:
-    """Where files that can be made again are kept: `$XDG_CACHE_HOME/foresight-workbench`, private to the user."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "foresight-workbench"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return folder

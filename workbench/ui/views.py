@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from model.errors import ConfigError, WorkbenchError
 
-from ..catalog import CheckpointRow
+from ..catalog_rows import CheckpointRow
 from ..charts.attention_time import attention_rows, attention_share_timeline, attention_timeline, drawn_names
 from ..charts.labels import HEADLINES, label_of
 from ..charts.tables import point_rows, series_rows
@@ -18,36 +19,54 @@ from ..charts.timeline import error_timeline
 from ..familiar import assumed, unfamiliar
 from ..foresight import Foresight
 from ..scene.picking import picked_point
-from ..session import Session, open_session, parse_link
+from ..session import Session, nearest_step, open_session, parse_link
 from .attention_view import choices
 from .desk import Desk
 from .payload import Json, badges, plain, point_cells
 
 SKILL = "skill"
+PICKED = 200
+"""Episodes that the picker in the top bar lists without being asked for a word; the Browse tab has them all."""
 
 
-def opening_payload(desk: Desk, query: Mapping[str, str], *, refresh: bool) -> Json:
+def opening_payload(desk: Desk, query: Mapping[str, str], *, refresh: bool, space: str | None = None) -> Json:
     """The lists, and the clip of the link; null with the `problem` in one line when that clip cannot be read.
+
+    Args:
+        desk: Opens episodes.
+        query: What the link says.
+        refresh: Looks at the disk again first.
+        space: The visitor's own uploads are listed too.
 
     Raises:
         ConfigError: The link is malformed or names something that is not here.
     """
     if refresh:
         desk.catalog.refresh()
+        desk.forget_episodes()
     session = open_session(desk.catalog, parse_link(query))
     try:
         clip, problem = _clip(desk, session), ""
     except WorkbenchError as error:  # the lists still let the visitor choose another clip
         clip, problem = None, str(error)
+    rows = desk.catalog.episodes(space)
     return {
         "checkpoints": [{"id": row.id, "name": checkpoint_title(row)} for row in desk.catalog.checkpoints()],
-        "episodes": [row.cells() for row in desk.catalog.episodes()],
-        "problems": [problem.message for problem in desk.catalog.problems()],
+        "episodes": [row.cells() for row in rows[:PICKED]],
+        "total": len(rows),
+        "listing": listing_payload(desk),
+        "problems": [problem.message for problem in desk.catalog.problems(space)],
         "metrics": [{"name": name, "label": label_of(name)} for name in HEADLINES],
         "attention": choices(),
         "clip": clip,
         "problem": problem,
     }
+
+
+def listing_payload(desk: Desk) -> Json | None:
+    """How far listing the episodes is, None once it is done."""
+    progress = desk.catalog.progress()
+    return None if progress is None else asdict(progress)
 
 
 def timeline_payload(desk: Desk, checkpoint_id: str, episode_id: str, drawn: str) -> Json:
@@ -59,7 +78,7 @@ def timeline_payload(desk: Desk, checkpoint_id: str, episode_id: str, drawn: str
     if drawn not in (SKILL, *HEADLINES):
         raise ConfigError(f"there is no timeline of that name; choose {SKILL} or a metric of the list")
     cached = desk.cached(checkpoint_id, episode_id)
-    length = desk.catalog.episode(episode_id).info.length
+    length = desk.episode(episode_id).info.length
     if drawn == SKILL:
         figure, rows = error_timeline(cached, length=length, quantity=SKILL), series_rows(cached, HEADLINES)
     else:
@@ -74,7 +93,7 @@ def attention_timeline_payload(desk: Desk, checkpoint_id: str, episode_id: str, 
         ConfigError: No such token group.
     """
     cached = desk.cached(checkpoint_id, episode_id)
-    length = desk.catalog.episode(episode_id).info.length
+    length = desk.episode(episode_id).info.length
     names = drawn_names(cached)
     chosen = drawn or names[0]
     return {
@@ -118,23 +137,25 @@ def _clip(desk: Desk, session: Session) -> Json | None:
     row, checkpoint = session.episode, session.checkpoint
     if row is None:
         return None
+    episode = desk.episode(row.id)
+    info, steps = episode.info, [int(step) for step in episode.frame_steps]
     scales = desk.scales(row.id, checkpoint.id if checkpoint else None)
-    new = [] if checkpoint is None else unfamiliar(row.info, _metadata(checkpoint))
+    new = [] if checkpoint is None else unfamiliar(info, _metadata(checkpoint))
     return {
         "checkpoint": None if checkpoint is None else {"id": checkpoint.id, "weights": weights_kind(checkpoint)},
         "episode": {"id": row.id, "title": row.title},
-        "t": session.step,
-        "steps": list(row.frame_steps),
-        "length": row.info.length,
-        "hz": row.info.control_hz,
-        "instruction": row.info.instruction,
-        "outcome": row.info.outcome or "outcome unknown",
-        "views": list(row.info.views),
-        "badges": badges(row.info) + assumed(row.info) + new,
-        "notes": list(row.info.notes),
+        "t": nearest_step(steps, session.step),
+        "steps": steps,
+        "length": info.length,
+        "hz": info.control_hz,
+        "instruction": info.instruction,
+        "outcome": info.outcome or "outcome unknown",
+        "views": list(info.views),
+        "badges": badges(info) + assumed(info) + new,
+        "notes": list(info.notes),
         "bars": {
             view: {"depth": scales.depth[view].bar_html(), "error": scales.error[view].bar_html()}
-            for view in row.info.views
+            for view in info.views
         },
         "range_from": scales.origin,
     }
