@@ -50,6 +50,7 @@ class EpisodeInfo:
         source: Where it comes from, such as "libero" or "calvin".
         instruction: "" where the source has none.
         assumed: What the source does not record and somebody supplied, such as "K.static".
+        corrected: What a source setting changed of it, a few words each ("static rotated by 180°").
         notes: What a person should know about the recording, a sentence each ("ends at step 40 of 64: ... is missing").
     """
 
@@ -69,6 +70,7 @@ class EpisodeInfo:
     seed: int | None = None
     renderer: str | None = None
     assumed: tuple[str, ...] = ()
+    corrected: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 

@@ -34,7 +34,7 @@ ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
 
 T = TypeVar("T", bound=str)
 
-_OMITTED_WHEN_EMPTY = ("assumed", "notes")  # so that an episode without them keeps its bytes and its hash
+_OMITTED_WHEN_EMPTY = ("assumed", "corrected", "notes")  # so that an episode without them keeps its bytes and its hash
 MAX_LENGTH = 1_000_000
 MAX_SIDE = 8192
 
@@ -136,6 +136,7 @@ def _info(reader: _Fields) -> EpisodeInfo:
         seed=reader.optional_integer("seed"),
         renderer=reader.optional_string("renderer"),
         assumed=reader.strings("assumed") if reader.has("assumed") else (),
+        corrected=reader.strings("corrected") if reader.has("corrected") else (),
         notes=reader.strings("notes") if reader.has("notes") else (),
     )
     reader.done()
