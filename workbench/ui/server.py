@@ -16,11 +16,14 @@ from fastapi.staticfiles import StaticFiles
 
 from model.errors import ConfigError
 
+from ..cache_folder import cache_folder
 from .api import make_api
 from .desk import Desk
 from .proof_api import make_proof_api
 from .proving import ProofDesk
 from .text import SCRIPT_TEXT
+from .upload_api import make_upload_api
+from .uploading import UploadDesk
 from .viewer import Viewer
 
 _STATIC = Path(__file__).parent / "static"
@@ -89,11 +92,18 @@ class Guard:
         await self._app(scope, receive, send_with_headers)
 
 
-def make_server(desk: Desk, viewer: Viewer) -> FastAPI:
-    """The application without the Gradio page, which `launch` mounts on top."""
+def make_server(desk: Desk, viewer: Viewer, uploads: UploadDesk | None = None) -> FastAPI:
+    """The application without the Gradio page, which `launch` mounts on top.
+
+    Args:
+        desk: What all visitors share.
+        viewer: The 3D viewer's files.
+        uploads: What visitors bring; default: below the user's cache folder.
+    """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(make_api(desk))
     app.include_router(make_proof_api(ProofDesk(desk.catalog), desk.catalog))
+    app.include_router(make_upload_api(uploads or UploadDesk(desk, cache_folder() / "uploads")))
 
     @app.get("/viewer/{version}/{name}")
     def viewer_file(version: str, name: str) -> Response:  # pyright: ignore[reportUnusedFunction]
