@@ -25,6 +25,7 @@ from trainer.labels.tracks import grid_points
 
 TRACKS = TrackLabeller(grid=12, reach=4)
 SIZE = (96, 128)
+RECORDING = make_recording(length=16, size=SIZE)
 Label = Callable[[LabellerOptions], Episode]
 
 
@@ -42,13 +43,13 @@ def colours_only(recording: Recording) -> Recording:
 @pytest.fixture(scope="module")
 def truth(tmp_path_factory: pytest.TempPathFactory) -> PackedEpisode:
     folder = tmp_path_factory.mktemp("truth") / "episode"
-    save_packed(make_recording(length=16, size=SIZE), folder)
+    save_packed(RECORDING, folder)
     return PackedEpisode(folder)
 
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Episode:
-    save_packed(colours_only(make_recording(length=16, size=SIZE)), tmp_path / "bare")
+    save_packed(colours_only(RECORDING), tmp_path / "bare")
     return open_episode(tmp_path / "bare")
 
 
@@ -148,10 +149,9 @@ def test_true_depth_and_exact_flow_win(truth: PackedEpisode, tmp_path: Path) -> 
 
 
 def test_true_depth_lifts_labelled_tracks(truth: PackedEpisode, tmp_path: Path) -> None:
-    recording = make_recording(length=16, size=SIZE)
-    info = replace(recording.info, has_exact_flow=False)
-    views = {view: replace(seen, body=None) for view, seen in recording.views.items()}
-    save_packed(replace(recording, info=info, views=views, body_pose=None, body_names=()), tmp_path / "sensor")
+    info = replace(RECORDING.info, has_exact_flow=False)
+    views = {view: replace(seen, body=None) for view, seen in RECORDING.views.items()}
+    save_packed(replace(RECORDING, info=info, views=views, body_pose=None, body_names=()), tmp_path / "sensor")
     run_job(Job(episode=str(tmp_path / "sensor"), labeller=TRACKS, store=tmp_path / "labels"))
     episode = with_labels(open_episode(tmp_path / "sensor"), tmp_path / "labels")
     assert episode.info.depth_origin == "true"

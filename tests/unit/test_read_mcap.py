@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,21 @@ TYPES = {
     "sensor_msgs/msg/Image": "uint32 height\nuint32 width\nstring encoding\nuint8 is_bigendian\n"
     "uint32 step\nuint8[] data",
     "sensor_msgs/msg/CompressedImage": "string format\nuint8[] data",
-    "sensor_msgs/msg/CameraInfo": "uint32 height\nuint32 width\nfloat64[] d\nfloat64[9] k",
+    "sensor_msgs/msg/CameraInfo": "uint32 height\nuint32 width\nstring distortion_model\nfloat64[] d\nfloat64[9] k",
     "sensor_msgs/msg/JointState": "string[] name\nfloat64[] position\nfloat64[] velocity\nfloat64[] effort",
     "geometry_msgs/msg/PoseStamped": "geometry_msgs/Pose pose",
 }
+TF = "tf2_msgs/msg/TFMessage"
+BAR = "================================================================================\n"
+TF_DEFINITION = (
+    "geometry_msgs/TransformStamped[] transforms\n"
+    f"{BAR}MSG: geometry_msgs/TransformStamped\nstd_msgs/Header header\nstring child_frame_id\n"
+    "geometry_msgs/Transform transform\n"
+    f"{BAR}MSG: std_msgs/Header\nbuiltin_interfaces/Time stamp\nstring frame_id\n"
+    f"{BAR}MSG: geometry_msgs/Transform\ngeometry_msgs/Vector3 translation\ngeometry_msgs/Quaternion rotation\n"
+    f"{BAR}MSG: geometry_msgs/Vector3\nfloat64 x\nfloat64 y\nfloat64 z\n"
+    f"{BAR}MSG: geometry_msgs/Quaternion\nfloat64 x\nfloat64 y\nfloat64 z\nfloat64 w\n"
+)
 STAMP = {"stamp": {"sec": 0, "nanosec": 0}, "frame_id": ""}
 
 
@@ -61,8 +73,30 @@ def image(pixels: np.ndarray, encoding: str, padding: int = 0) -> dict[str, Any]
     return {"height": height, "width": width, "encoding": encoding, "is_bigendian": 0, "step": step, "data": data}
 
 
-def recording(path: Path, compression: CompressionType = CompressionType.ZSTD) -> Path:
-    """Two cameras, aligned depth of one, calibration, joints at twice the rate, tool poses."""
+def transform(parent: str, child: str, xyz: Sequence[float], wxyz: Sequence[float] = (1, 0, 0, 0)) -> dict[str, Any]:
+    """A geometry_msgs/TransformStamped."""
+    moved, turned = dict(zip("xyz", xyz, strict=True)), dict(zip("wxyz", wxyz, strict=True))
+    header = {"stamp": {"sec": 0, "nanosec": 0}, "frame_id": parent}
+    return {"header": header, "child_frame_id": child, "transform": {"translation": moved, "rotation": turned}}
+
+
+def recording(
+    path: Path,
+    compression: CompressionType = CompressionType.ZSTD,
+    *,
+    frames: Sequence[tuple[int, str, dict[str, Any]]] = (),
+    distortion: Sequence[float] = (0.0,) * 5,
+    model: str = "plumb_bob",
+) -> Path:
+    """Two cameras, aligned depth of one, calibration, joints at twice the rate, tool poses.
+
+    Args:
+        path: Of the file.
+        compression: Of its chunks.
+        frames: Time after the start, topic and transform of messages of type TFMessage.
+        distortion: Of the first camera.
+        model: Name of that distortion's model.
+    """
     colour, wrist = plain_frames(0, 0, LENGTH), plain_frames(0, 1, LENGTH)
     messages: list[tuple[int, str, str, dict[str, Any]]] = []
     for at in range(LENGTH):
@@ -70,7 +104,7 @@ def recording(path: Path, compression: CompressionType = CompressionType.ZSTD) -
         depth = np.full(SIZE, 700 + at, np.uint16)
         depth[0, 0] = 0
         k = [50.0, 0, 31.5, 0, 50.0, 23.5, 0, 0, 1]
-        calibration = {"height": SIZE[0], "width": SIZE[1], "d": [0.0] * 5, "k": k}
+        calibration = {"height": SIZE[0], "width": SIZE[1], "distortion_model": model, "d": list(distortion), "k": k}
         place = {"position": {"x": at, "y": 0, "z": 1}, "orientation": {"x": 0, "y": 0, "z": 0, "w": 1}}
         messages += [
             (now, "/front/color/image_raw", "sensor_msgs/msg/Image", image(colour[at][..., ::-1], "bgr8", padding=5)),
@@ -93,7 +127,11 @@ def recording(path: Path, compression: CompressionType = CompressionType.ZSTD) -
             for name, text in TYPES.items()
         }
         for time, topic, kind, message in messages:
-            writer.write_message(topic, schemas[kind], {"header": STAMP, **message}, log_time=time, publish_time=time)
+            header = {**STAMP, "frame_id": "front_optical" if topic.startswith("/front") else ""}
+            writer.write_message(topic, schemas[kind], {"header": header, **message}, log_time=time, publish_time=time)
+        tf = writer.register_msgdef(TF, TF_DEFINITION)
+        for after, topic, moved in frames:
+            writer.write_message(topic, tf, {"transforms": [moved]}, log_time=10**9 + after, publish_time=10**9 + after)
     return path
 
 
@@ -147,6 +185,75 @@ def test_a_wrong_topic_map_is_one_clear_error(tmp_path: Path, text: str, says: s
     (tmp_path / "trial.topics.yaml").write_text(text)
     with pytest.raises(EpisodeError, match=says):
         READER.open(path, 0)
+
+
+def arm_frames() -> list[tuple[int, str, dict[str, Any]]]:
+    """A camera on a base that stands in the map, and a tool that moves along x and turns about z."""
+    turn = [(float(np.cos(angle / 2)), 0.0, 0.0, float(np.sin(angle / 2))) for angle in (0.0, 0.2)]
+    return [
+        (0, "/tf_static", transform("map", "base", (1, 2, 3))),
+        (0, "/tf_static", transform("base", "front_optical", (0, 0, 1), (0, 1, 0, 0))),
+        (0, "/tf", transform("/base", "/tool", (0, 0, 0), turn[0])),
+        (4 * PERIOD, "/tf", transform("base", "tool", (0.4, 0, 0), turn[1])),
+    ]
+
+
+def test_cameras_and_tool_stand_where_tf_says(tmp_path: Path) -> None:
+    path = recording(tmp_path / "trial.mcap", frames=arm_frames())
+    (tmp_path / "trial.topics.yaml").write_text(
+        "state: {gripper: {topic: /joint_states, joint: finger, shut: 0.0, open: 0.08}}\nframes: {tool: tool}\n"
+    )
+    episode = READER.open(path, 0)
+    camera = episode.T_world_camera("static")
+    assert len(camera) == LENGTH
+    np.testing.assert_allclose(camera[3], [[1, 0, 0, 1], [0, -1, 0, 2], [0, 0, -1, 4], [0, 0, 0, 1]], atol=1e-12)
+    assert not episode.has("T_world_camera", "wrist")
+    np.testing.assert_allclose(episode.state[:, 0], 1 + np.minimum(np.arange(LENGTH) / 10, 0.4))
+    angle = 2 * np.arctan2(episode.state[:, 6], episode.state[:, 3])
+    np.testing.assert_allclose(angle, np.minimum(np.arange(LENGTH) * 0.05, 0.2), atol=1e-4)
+    np.testing.assert_allclose(episode.state[:, 7], 0.5)
+    assert episode.info.notes == ()
+    (tmp_path / "trial.topics.yaml").write_text("frames: {world: base}\n")
+    np.testing.assert_allclose(READER.open(path, 0).T_world_camera("static")[0, :3, 3], [0, 0, 1], atol=1e-12)
+
+
+def test_frames_that_do_not_help_are_said(tmp_path: Path) -> None:
+    lost = [*arm_frames()[1:2], (0, "/tf_static", transform("moon", "rock", (0, 0, 0), (0, 0, 0, 0)))]
+    path = recording(tmp_path / "trial.mcap", frames=lost)
+    named = tmp_path / "trial.topics.yaml"
+    assert "frame 'rock' is not always a pose" in READER.open(path, 0).info.notes[0]
+    named.write_text("frames: {world: map}\n")
+    episode = READER.open(path, 0)
+    assert not episode.has("T_world_camera", "static")
+    assert "does not connect its frame 'front_optical' with 'map'" in " ".join(episode.info.notes)
+    for text, says in (("{static: nose}", "no frame 'nose'"), ("{nose: base}", "names 'nose'"), ("{tool: 3}", "tool")):
+        named.write_text(f"frames: {text}\n")
+        with pytest.raises(EpisodeError, match=says):
+            READER.open(path, 0)
+    circle = [
+        (0, "/tf", transform("b", "front_optical", (0, 0, 0))),
+        (0, "/tf", transform("front_optical", "b", (0, 0, 0))),
+    ]
+    with pytest.raises(EpisodeError, match="circle"):
+        READER.open(recording(tmp_path / "circle.mcap", frames=circle), 0)
+
+
+def test_lens_distortion_is_removed_where_its_model_is_known(tmp_path: Path) -> None:
+    import cv2
+
+    coefficients = (0.3, 0.0, 0.0, 0.0, 0.0)
+    plain = READER.open(recording(tmp_path / "plain.mcap"), 0)
+    bent = READER.open(recording(tmp_path / "bent.mcap", distortion=coefficients), 0)
+    assert "(plumb_bob) removed" in bent.info.notes[0]
+    np.testing.assert_allclose(bent.intrinsics("static"), plain.intrinsics("static"))
+    K = bent.intrinsics("static").copy()
+    K[:2, 2] -= 0.5
+    said = cv2.undistort(plain.rgb("static", 2), K, np.array(coefficients))
+    np.testing.assert_allclose(bent.rgb("static", 2), said, atol=1)
+    assert np.nanmax(bent.depth("static", 2)) == pytest.approx(0.702)
+    fisheye = READER.open(recording(tmp_path / "fish.mcap", distortion=(0.3, 0, 0, 0), model="equidistant"), 0)
+    assert "('equidistant'), which is not removed" in fisheye.info.notes[0]
+    np.testing.assert_array_equal(fisheye.rgb("static", 2), plain.rgb("static", 2))
 
 
 def test_a_cut_file_opens_up_to_its_last_whole_chunk_and_says_so(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """MCAP files of ROS 2: one file, one episode. Steps are the frames of the static camera (else of the first one).
 
 Everything else is what was logged nearest to each step. See `mcap_topics` for which topic is what, `mcap_images` for
-the images. /tf is not followed: camera poses are absent.
+the images, `mcap_frames` for camera poses and tool pose from /tf, `mcap_lens` for calibration and distortion.
 
 Dimensions: t control step.
 """
@@ -9,6 +9,7 @@ Dimensions: t control step.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from ..camera import Camera
 from ..episode import Episode, EpisodeInfo
 from ..identity import content_hash
 from ..lazy import LazyEpisode, Numbers
+from ..rotations import quaternion
 from .mcap_file import MAGIC, McapFile, Topic, open_mcap, schema_name
+from .mcap_frames import FrameTree
 from .mcap_images import colours, depth
+from .mcap_lens import Lens, lens_of
 from .mcap_topics import Gripper, TopicMap, map_topics
 from .reader import EpisodeSummary, Reader
 from .views import split_views
@@ -105,7 +109,7 @@ class _Opening:
         return LazyEpisode(
             name=f"{self._path}#0",
             info=info,
-            content_hash=content_hash(self._path.parent, files, salt="mcap-1"),
+            content_hash=content_hash(self._path.parent, files, salt="mcap-2"),
             frame_steps=np.arange(len(self._times)),
             cameras=own,
             others=others,
@@ -116,17 +120,26 @@ class _Opening:
         file, topic = self._file, self._file.topics[name]
         nearest = self._nearest(topic)
         where = f"{self._path}: '{name}'"
-        first = colours(file.message(topic, int(nearest[0])), where)
+        message = file.message(topic, int(nearest[0]))
+        first = colours(message, where)
         size = (first.shape[0], first.shape[1])
+        lens = self._lens(name, size)
+        straighten = None if lens is None else lens.straighten
 
         def rgb(step: int) -> np.ndarray:
-            return colours(file.message(topic, int(nearest[step])), f"{where} step {step}")
+            image = colours(file.message(topic, int(nearest[step])), f"{where} step {step}")
+            return image if straighten is None else straighten(image, False)
 
         return Camera(
-            source_name=name, size=size, rgb=rgb, depth=self._depth(name, size), K=self._intrinsics(name, size)
+            source_name=name,
+            size=size,
+            rgb=rgb,
+            depth=self._depth(name, size, lens),
+            K=None if lens is None else lens.K,
+            T_world_camera=self._camera_pose(name, str(message.header.frame_id).lstrip("/")),
         )
 
-    def _depth(self, name: str, size: tuple[int, int]) -> Callable[[int], np.ndarray] | None:
+    def _depth(self, name: str, size: tuple[int, int], lens: Lens | None) -> Callable[[int], np.ndarray] | None:
         """How to read the depth that belongs to a camera, None without any, or of another size."""
         topic = self._file.topics.get(self._topics.depth.get(name, ""))
         if topic is None:
@@ -136,22 +149,51 @@ class _Opening:
         if first.shape != size:
             self._notes.append(f"'{topic.name}' is {first.shape}, its camera {size}: not aligned, so it is not read")
             return None
-        return lambda step: depth(file.message(topic, int(nearest[step])), f"{where} step {step}")
+        straighten = None if lens is None else lens.straighten
 
-    def _intrinsics(self, name: str, size: tuple[int, int]) -> Float[np.ndarray, "3 3"] | None:
-        """K from camera_info, whose pixel centres are whole numbers, in pixels of the image."""
+        def read(step: int) -> np.ndarray:
+            image = depth(file.message(topic, int(nearest[step])), f"{where} step {step}")
+            return image if straighten is None else straighten(image, True)
+
+        return read
+
+    def _lens(self, name: str, size: tuple[int, int]) -> Lens | None:
         topic = self._file.topics.get(self._topics.camera_info.get(name, ""))
         if topic is None or not topic.times:
             return None
-        message = self._file.message(topic, 0)
-        K = np.array(message.k, np.float64).reshape(3, 3)
-        if not np.isfinite(K).all() or K[0, 0] <= 0 or not message.width or not message.height:
+        lens = lens_of(self._file.message(topic, 0), name, size)
+        if lens is None:
             self._notes.append(f"'{topic.name}' holds no calibration")
+        elif lens.note:
+            self._notes.append(lens.note)
+        return lens
+
+    @cached_property
+    def _frames(self) -> FrameTree:
+        tree = FrameTree(self._file)
+        self._notes += tree.notes
+        return tree
+
+    def _camera_pose(self, name: str, frame: str) -> Float[np.ndarray, "t 4 4"] | None:
+        """The camera in the world by /tf; its frame is the one its images are stamped with, or that of the map."""
+        named = self._topics.frames
+        view = next((view for view, topic in self._topics.views.items() if topic == name), "")
+        frame = named.get(view, frame)
+        if frame not in self._frames:
+            if view in named:
+                raise EpisodeError(
+                    f"{self._path}: no frame '{frame:.60}'; /tf has {', '.join(self._frames.names)[:400]}"
+                )
             return None
-        if np.any(np.asarray(message.d, np.float64)):
-            self._notes.append(f"'{name}' has lens distortion, which is not removed")
-        K[:2, 2] += 0.5
-        return np.diag([size[1] / message.width, size[0] / message.height, 1.0]) @ K
+        world = named.get("world") or self._frames.root(frame)
+        poses = self._frames.pose(frame, world, self._times)
+        if poses is None:
+            self._notes.append(f"'{name}': /tf does not connect its frame '{frame}' with '{world}'; it has no pose")
+        elif "optical" not in frame:
+            self._notes.append(
+                f"'{name}': its frame '{frame}' is taken for an optical one (x right, y down, z forward)"
+            )
+        return poses
 
     def _nearest(self, topic: Topic) -> Integer[np.ndarray, " t"]:
         """For each step the index of the topic's message that was logged nearest to it."""
@@ -199,14 +241,29 @@ class _Opening:
 
     def _state(self) -> Float[np.ndarray, "t 8"] | None:
         gripper, pose = self._topics.gripper, self._topics.pose
-        if pose is None or gripper is None:
+        if gripper is None:
             return None
-        poses = self._poses(self._file.topics[pose])
-        length = np.linalg.norm(poses[:, 3:], axis=1, keepdims=True)
-        if not np.isfinite(poses).all() or (np.abs(length - 1) > 0.01).any():
-            raise EpisodeError(f"{self._path}: '{pose}' holds something that is no pose")
-        poses[:, 3:] /= length
+        if pose is None:
+            poses = self._tool_by_tf(self._topics.frames["tool"])
+        else:
+            poses = self._poses(self._file.topics[pose])
+            length = np.linalg.norm(poses[:, 3:], axis=1, keepdims=True)
+            if not np.isfinite(poses).all() or (np.abs(length - 1) > 0.01).any():
+                raise EpisodeError(f"{self._path}: '{pose}' holds something that is no pose")
+            poses[:, 3:] /= length
         return np.concatenate([poses, self._opening(gripper)[:, None]], axis=1)
+
+    def _tool_by_tf(self, frame: str) -> Float[np.ndarray, "t 7"]:
+        """Position and quaternion wxyz of the tool's frame in the world."""
+        known = frame in self._frames
+        world = self._topics.frames.get("world") or self._frames.root(frame)
+        poses = self._frames.pose(frame, world, self._times) if known else None
+        if poses is None:
+            names = ", ".join(self._frames.names)[:400] or "none"
+            raise EpisodeError(
+                f"{self._path}: /tf does not say where '{frame:.60}' is in '{world:.60}'; it has {names}"
+            )
+        return np.concatenate([poses[:, :3, 3], quaternion(poses[:, :3, :3])], axis=1)
 
     def _opening(self, gripper: Gripper) -> Float[np.ndarray, " t"]:
         """0 shut .. 1 open."""

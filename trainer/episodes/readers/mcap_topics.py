@@ -7,6 +7,11 @@
     state:                                   # a tool pose is only made where both parts are named
       pose: /tool_pose                       # geometry_msgs Pose or PoseStamped, metres
       gripper: {topic: /joint_states, joint: finger_joint, shut: 0.0, open: 0.04}
+      # without `pose`, the pose of the frame `tool` by /tf
+    frames:                                  # names in /tf; only for what is not right by itself
+      world: base_link                       # default: the top of the tree that the camera is in
+      static: front_optical_frame            # default: the frame that the images are stamped with
+      tool: tool0
     instruction: put the cup on the saucer
     outcome: success
 
@@ -28,7 +33,8 @@ from ..safe_yaml import read_yaml
 from .mcap_file import Topic, is_image, schema_name
 from .views import assign_views, words_of
 
-_KEYS = {"static", "wrist", "depth", "camera_info", "state", "instruction", "outcome"}
+_KEYS = {"static", "wrist", "depth", "camera_info", "state", "frames", "instruction", "outcome"}
+_FRAMES = {"world", "static", "wrist", "tool"}
 _KINDS = frozenset(
     {"depth", "color", "rgb", "image", "raw", "compressed", "compresseddepth", "rect", "aligned", "to", "infra"}
 )
@@ -46,7 +52,7 @@ class Gripper:
 
 @dataclass(frozen=True, kw_only=True)
 class TopicMap:
-    """What each topic is. `others` are further cameras."""
+    """What each topic is. `others` are further cameras; `frames` names in /tf, by world, static, wrist and tool."""
 
     views: dict[View, str]
     others: tuple[str, ...]
@@ -54,6 +60,7 @@ class TopicMap:
     camera_info: dict[str, str] = field(default_factory=dict[str, str])
     pose: str | None = None
     gripper: Gripper | None = None
+    frames: dict[str, str] = field(default_factory=dict[str, str])
     instruction: str = ""
     outcome: Outcome | None = None
 
@@ -86,7 +93,8 @@ def map_topics(path: Path, topics: Mapping[str, Topic]) -> TopicMap:
             if view not in views:
                 raise EpisodeError(f"{named}: '{field_name}' names '{view:.20}', which is no view here")
             target[views[view]] = _topic(name, topics, f"{named}: '{field_name}.{view}'")
-    pose, gripper = _state(given.get("state"), topics, f"{named}: 'state'")
+    frames = _frames(given.get("frames"), f"{named}: 'frames'")
+    pose, gripper = _state(given.get("state"), topics, frames, f"{named}: 'state'")
     outcome = given.get("outcome")
     if outcome not in (None, "success", "failure"):
         raise EpisodeError(f"{named}: field 'outcome' must be success or failure, got {outcome!r:.40}")
@@ -97,12 +105,24 @@ def map_topics(path: Path, topics: Mapping[str, Topic]) -> TopicMap:
         camera_info=info,
         pose=pose,
         gripper=gripper,
+        frames=frames,
         instruction=str(given.get("instruction") or "").strip()[:2000],
         outcome=outcome,
     )
 
 
-def _state(value: Any, topics: Mapping[str, Topic], where: str) -> tuple[str | None, Gripper | None]:
+def _frames(value: Any, where: str) -> dict[str, str]:
+    given = _mapping(value, where)
+    if unknown := set(given) - _FRAMES:
+        raise EpisodeError(f"{where} names '{min(unknown):.40}'; known are {', '.join(sorted(_FRAMES))}")
+    if wrong := [name for name, frame in given.items() if not isinstance(frame, str) or not frame]:
+        raise EpisodeError(f"{where}.{wrong[0]} must be the name of a frame in /tf")
+    return {name: frame.lstrip("/") for name, frame in given.items()}
+
+
+def _state(
+    value: Any, topics: Mapping[str, Topic], frames: Mapping[str, str], where: str
+) -> tuple[str | None, Gripper | None]:
     given = _mapping(value, where)
     if not given:
         return None, None
@@ -110,7 +130,8 @@ def _state(value: Any, topics: Mapping[str, Topic], where: str) -> tuple[str | N
     shut, opened = gripper.get("shut", 0.0), gripper.get("open")
     if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in (shut, opened)) or shut == opened:
         raise EpisodeError(f"{where}.gripper must have the joint's positions 'shut' and 'open', different numbers")
-    return _topic(given.get("pose"), topics, f"{where}.pose"), Gripper(
+    by_tf = "pose" not in given and "tool" in frames
+    return None if by_tf else _topic(given.get("pose"), topics, f"{where}.pose"), Gripper(
         topic=_topic(gripper.get("topic"), topics, f"{where}.gripper.topic"),
         joint=str(gripper.get("joint", "")),
         shut=float(shut),
