@@ -63,7 +63,7 @@ class ForesightCache:
             return None
         self._remember(key, found)
         try:
-            os.utime(path)  # the age that `_prune` goes by
+            os.utime(path)  # the age that `prune_oldest` goes by
         except OSError:
             _log.debug("could not touch %s", path)
         return found
@@ -87,7 +87,7 @@ class ForesightCache:
             if due:
                 self._written = 0
         if due:
-            self._prune(path.parents[2])
+            prune_oldest(path.parents[2], "*/*/*.safetensors", self._disk_bytes)
 
     def _remember(self, key: Key, foresight: Foresight) -> None:
         with self._lock:
@@ -101,17 +101,19 @@ class ForesightCache:
             return None
         return self._folder / key.checkpoint[:16] / key.episode[:16] / f"{key.step:06d}.safetensors"
 
-    def _prune(self, folder: Path) -> None:
-        files: list[tuple[float, int, Path]] = []
-        for path in folder.glob("*/*/*.safetensors"):
-            try:
-                facts = path.stat()
-            except OSError:  # another process was faster
-                continue
-            files.append((facts.st_mtime, facts.st_size, path))
-        total = sum(size for _, size, _ in files)
-        for _, size, path in sorted(files):
-            if total <= self._disk_bytes:
-                return
-            path.unlink(missing_ok=True)
-            total -= size
+
+def prune_oldest(folder: Path, pattern: str, disk_bytes: int) -> None:
+    """Removes the files that match `pattern` and were used longest ago, until the rest takes no more than that."""
+    files: list[tuple[float, int, Path]] = []
+    for path in folder.glob(pattern):
+        try:
+            facts = path.stat()
+        except OSError:  # another process was faster
+            continue
+        files.append((facts.st_mtime, facts.st_size, path))
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if total <= disk_bytes:
+            return
+        path.unlink(missing_ok=True)
+        total -= size

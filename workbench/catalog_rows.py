@@ -55,7 +55,7 @@ class EpisodeRow:
         """PATH#INDEX, for the server only."""
         return self.listed.summary.name
 
-    @property
+    @cached_property
     def title(self) -> str:
         """Task and initial state where known, else the folder's name and, after its first episode, which one."""
         path, _, index = self.name.rpartition("#")
@@ -63,6 +63,21 @@ class EpisodeRow:
         if self.listed.initial_state is not None:
             return f"{task} · start {self.listed.initial_state}"
         return f"{task} #{index}" if path and index != "0" else task
+
+    @property
+    def outcome(self) -> str:
+        """How it ended: success, failure or unknown."""
+        return self.listed.summary.outcome or "unknown"
+
+    @property
+    def views(self) -> str:
+        """The policy's cameras."""
+        return ", ".join(self.listed.summary.views) or "none"
+
+    @property
+    def depth(self) -> str:
+        """Where depth comes from and in which scale."""
+        return " ".join(self.listed.summary.depth or ("none",))
 
     def cells(self) -> dict[str, str | int | None]:
         """What the table shows, by column; None where only opening the episode would tell."""
@@ -72,9 +87,9 @@ class EpisodeRow:
             "source": summary.source,
             "instruction": summary.instruction,
             "steps": summary.length,
-            "outcome": summary.outcome or "unknown",
-            "views": ", ".join(summary.views),
-            "depth": " ".join(summary.depth) if summary.depth else "none",
+            "outcome": self.outcome,
+            "views": self.views,
+            "depth": self.depth,
             "flow truth": "exact" if self.listed.has_exact_flow else "none",
             "id": self.id,
         }

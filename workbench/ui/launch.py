@@ -141,7 +141,11 @@ def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[
         server_port=options.port,
         theme=make_theme(),
         head=f'<script type="module" src="{page_script()}"></script>',
-        css_paths=[Path(__file__).parent / "static" / "page.css", _PROOF_STYLE],
+        css_paths=[
+            Path(__file__).parent / "static" / "page.css",
+            Path(__file__).parent / "static" / "browse.css",
+            _PROOF_STYLE,
+        ],
         allowed_paths=[],
         blocked_paths=[str(path) for path in (*options.episode_roots(), *options.checkpoint_roots(), options.runs)],
         show_error=False,

@@ -28,10 +28,12 @@ def make_page(*, viewer_version: str, training: TrainingDesk) -> gr.Blocks:
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab(text.TABS["foresight"], id="foresight") as foresight:
                 widget("foresight", viewer_version)
+            with gr.Tab(text.TABS["browse"], id="browse") as browse:
+                widget("browse", viewer_version)
             with gr.Tab(text.TABS["attention"], id="attention") as attention:
                 widget("attention", viewer_version)
             with gr.Tab(text.TABS["proof"], id="proof") as proof:
                 widget("proof", viewer_version)
             with gr.Tab(text.TABS["train"], id="train") as train:
-                add_train_tab(training, tabs, train, [foresight, attention, proof])
+                add_train_tab(training, tabs, train, [foresight, browse, attention, proof])
     return page

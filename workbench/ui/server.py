@@ -18,6 +18,7 @@ from model.errors import ConfigError
 
 from ..cache_folder import cache_folder
 from .api import make_api
+from .browse_api import make_browse_api
 from .desk import Desk
 from .proof_api import make_proof_api
 from .proving import ProofDesk
@@ -102,6 +103,7 @@ def make_server(desk: Desk, viewer: Viewer, uploads: UploadDesk | None = None) -
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.include_router(make_api(desk))
+    app.include_router(make_browse_api(desk))
     app.include_router(make_proof_api(ProofDesk(desk.catalog), desk.catalog))
     app.include_router(make_upload_api(uploads or UploadDesk(desk, cache_folder() / "uploads")))
 

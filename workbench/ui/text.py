@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TITLE = "Foresight Workbench"
 
-TABS = {"foresight": "Foresight", "attention": "Attention", "proof": "Proof", "train": "Train"}
+TABS = {"foresight": "Foresight", "browse": "Browse", "attention": "Attention", "proof": "Proof", "train": "Train"}
 
 MARKUP_TEXT = {
     "title": TITLE,
@@ -41,6 +41,17 @@ MARKUP_TEXT = {
     "numbers": "Numbers at this time",
     "points": "Worst points",
     "keys": "Left/right: frame. Shift: ten. Space: play. Home/End: ends. W: camera. G: tracks.",
+    "browse_source": "Source",
+    "browse_outcome": "Outcome",
+    "browse_views": "Views",
+    "browse_depth": "Depth",
+    "browse_steps": "Steps",
+    "browse_instruction": "Instruction",
+    "browse_again_hint": "Look through the folders again",
+    "browse_keys": "Up/down, page up/down, home/end: choose. Enter or double click: open in Foresight.",
+    "browse_nothing": "Choose an episode to see all its cameras and numbers.",
+    "browse_open": "Open in Foresight",
+    "browse_features": "Every number over time",
     "attention_over_time": "The action query over time, by layer and head",
     "attention_drawn": "Attention on",
     "attention_now": "Layers and heads at this time",
@@ -84,6 +95,24 @@ MARKUP_TEXT = {
 }
 
 SCRIPT_TEXT = {
+    "tab_foresight": TABS["foresight"],
+    "browse_any": "any",
+    "browse_own": "your upload",
+    "browse_depth_short": "depth:",
+    "browse_listing": "Listing",
+    "browse_so_far": "episodes so far",
+    "browse_datasets": "datasets",
+    "browse_unlisted": "not listed",
+    "browse_chains": "CALVIN evaluation chains",
+    "browse_reading": "Reading the numbers …",
+    "browse_no_features": "This episode has no numbers.",
+    "browse_no_frames": "no frame",
+    "browse_thinned": "every {k}th step",
+    "browse_over_time": "over control steps",
+    "browse_control_steps": "control steps",
+    "browse_not_fed": "not fed to the policy",
+    "columns_chains": ["start of the world", "task 1", "task 2", "task 3", "task 4", "task 5"],
+    "more_in_browse": "The first {n}; type a word, or look at all in the Browse tab.",
     "no_episodes": "No episode here. Start the app with --episodes PATH.",
     "no_checkpoints": "No checkpoint here. Start the app with --checkpoint DIR; what was recorded is shown without it.",
     "no_match": "No episode matches.",
@@ -166,6 +195,26 @@ SCRIPT_TEXT = {
         "",
     ],
     "proof_training": "Acts in training only",
+    "upload": {
+        "drop": "Drop a video, a zip, or a folder of any known format here. Only you see it.",
+        "files": "Choose files",
+        "folder": "Choose a folder",
+        "limits": "{used} of {limit} used; removed {hours} h after your last visit, or when the app stops",
+        "progress": "Upload",
+        "cancel": "Cancel",
+        "cancelled": "Cancelled; nothing of it was kept.",
+        "reading_names": "looking through the folder",
+        "opening": "opening",
+        "one_at_a_time": "One upload at a time: wait for the other, or cancel it.",
+        "nothing": "Nothing was dropped that is a file or a folder.",
+        "unreadable": "your browser cannot read it; is it a link, or was it moved?",
+        "too_many": "More than {most} files. Make a zip of them, or upload parts.",
+        "yours": "Your files:",
+        "episode": "episode",
+        "episodes": "episodes",
+        "remove": "Remove",
+        "remove_all": "Remove all",
+    },
     "proof_nothing_measured": "Nothing could be measured with this replacement; the table says why.",
 }
 

@@ -28,7 +28,7 @@ function step(frames) {
 }
 
 function takesKeys(target, key) {
-  if (target.closest("[role=dialog], [role=tablist], select, textarea, canvas")) return true;
+  if (target.closest("[role=dialog], [role=tablist], .fw-browse, select, textarea, canvas")) return true;
   if (target.matches("input")) return target.type !== "range" && target.type !== "checkbox";
   return key === " " && target.closest("button, summary, a") !== null;
 }

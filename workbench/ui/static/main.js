@@ -14,6 +14,7 @@ const mounted = new WeakSet();
 const mounts = {
   topbar: (element) => { mountTopbar(element); mountKeys(); },
   foresight: (element, viewer) => { mountPanels(element); mountTimeline(element); mountTables(element); mountScene(element, viewer); },
+  browse: (element) => import("./browse.js").then((tab) => tab.mountBrowse(element)),
   attention: mountAttention,
   proof: (element) => import("./proof.js").then((tab) => tab.mountProof(element)),
 };

@@ -2,6 +2,7 @@
 import { state, on } from "./store.js";
 import { link, open, openCheckpoint } from "./visit.js";
 import { fill, make } from "./dom.js";
+import { askJson } from "./request.js";
 import { mountExport } from "./export.js";
 import text from "./text.js";
 
@@ -62,14 +63,29 @@ function mountPicker(root) {
     if (value) filter.focus();
     else button.focus();
   };
-  const redraw = () => fillPicker(picker, filter.value, (id) => {
+  const choose = (id) => {
     setOpen(false);
     open({ checkpoint: state.clip?.checkpoint?.id, episode: id });
-  });
+  };
+  // The server searches: there may be thousands of episodes, of which the page knows the first.
+  let asking = null;
+  const redraw = async () => {
+    asking?.abort();
+    const { episodes: rows, total } = state.lists;
+    if (!filter.value.trim()) return fillPicker(picker, { rows, found: total, total }, choose);
+    asking = new AbortController();
+    try {
+      fillPicker(picker, await askJson("browse/rows", { q: filter.value, limit: 200 }, asking.signal), choose);
+    } catch (error) {
+      if (error.name !== "AbortError") picker.querySelector(".fw-problems").textContent = error.message;
+    }
+    return undefined;
+  };
   button.addEventListener("click", () => setOpen(picker.hidden));
   root.querySelector(".fw-close").addEventListener("click", () => setOpen(false));
   root.querySelector(".fw-refresh").addEventListener("click", () => open({ checkpoint: state.clip?.checkpoint?.id, ...here(), refresh: true }));
-  filter.addEventListener("input", redraw);
+  let typing = 0;
+  filter.addEventListener("input", () => { clearTimeout(typing); typing = setTimeout(redraw, 120); });
   picker.addEventListener("keydown", (event) => {
     if (event.key === "Escape") setOpen(false);
     if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
@@ -82,21 +98,20 @@ function mountPicker(root) {
   on("clip", redraw);
 }
 
-function fillPicker(picker, wanted, choose) {
-  const { episodes, problems } = state.lists;
-  const words = wanted.toLowerCase().split(/\s+/).filter(Boolean);
-  const found = episodes.filter((row) => words.every((word) => Object.values(row).join(" ").toLowerCase().includes(word)));
+function fillPicker(picker, { rows: listed, found, total }, choose) {
+  const { problems } = state.lists;
   const table = picker.querySelector("table");
-  const rows = fill(table, text.columns_episodes, found.map((row) => text.columns_episodes.map((name) => row[name])));
+  const rows = fill(table, text.columns_episodes, listed.map((row) => text.columns_episodes.map((name) => row[name])));
   rows.forEach((row, index) => {
     row.tabIndex = 0;
-    row.classList.toggle("fw-chosen", found[index].id === state.clip?.episode.id);
-    row.addEventListener("click", () => choose(found[index].id));
-    row.addEventListener("keydown", (event) => event.key === "Enter" && choose(found[index].id));
+    row.classList.toggle("fw-chosen", listed[index].id === state.clip?.episode.id);
+    row.addEventListener("click", () => choose(listed[index].id));
+    row.addEventListener("keydown", (event) => event.key === "Enter" && choose(listed[index].id));
   });
-  picker.querySelector(".fw-count").textContent = `${found.length} / ${episodes.length}`;
-  const message = !episodes.length ? text.no_episodes : !found.length ? text.no_match : "";
-  const unlisted = problems.length ? `${text.problems} ${problems.join(" · ")}` : "";
+  picker.querySelector(".fw-count").textContent = `${found} / ${total}`;
+  const more = found > listed.length ? text.more_in_browse.replace("{n}", listed.length) : "";
+  const message = !total ? text.no_episodes : !found ? text.no_match : more;
+  const unlisted = problems.length ? `${text.problems} ${problems.slice(0, 5).join(" · ")}` : "";
   picker.querySelector(".fw-problems").textContent = [message, unlisted].filter(Boolean).join(" ");
 }
 
