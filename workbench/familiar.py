@@ -42,5 +42,10 @@ def assumed(info: EpisodeInfo) -> list[str]:
     return [f"assumed: {f'{view} ' if view else ''}{_WORDS.get(field, field)}" for field, _, view in parts]
 
 
+def corrected(info: EpisodeInfo) -> list[str]:
+    """One clause for each thing that a setting of the source changed, for badges."""
+    return [f"corrected: {clause}" for clause in info.corrected]
+
+
 def _texts(values: Any) -> set[str]:
     return {value for value in values if isinstance(value, str)} if isinstance(values, list) else set()

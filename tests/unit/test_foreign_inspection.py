@@ -56,7 +56,7 @@ def test_an_asked_for_field_of_view_is_marked_and_travels(video: str) -> None:
     again = copy.copy(episode)
     assert (again.content_hash, again.info) == (episode.content_hash, episode.info)
     assert with_field_of_view(episode, 30.0) is episode  # nothing is missing any more
-    with pytest.raises(ConfigError, match="pinhole"):
+    with pytest.raises(ConfigError, match="'fov_degrees' must be a number from 1 to 170"):
         with_field_of_view(plain, 180.0)
 
 

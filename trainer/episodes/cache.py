@@ -14,6 +14,7 @@ from pathlib import Path
 from model.errors import EpisodeError, WorkbenchError
 from trainer.files import folder_bytes, replace_file
 
+from .corrected import CorrectedStreamEpisode, corrected
 from .episode import Episode
 from .packed import PackedEpisode
 from .transcode import save_mapped
@@ -30,11 +31,13 @@ def cache_root() -> Path:
 
 
 def mapped(episode: Episode) -> Episode:
-    """The same episode with random access to its frames; anything that is not a compressed episode stays as it is.
+    """The same episode with random access to its frames; what does not come from a compressed episode stays as it is.
 
     Raises:
         EpisodeError: The episode is damaged, or the disk is too full; says how to move the cache.
     """
+    if isinstance(episode, CorrectedStreamEpisode):
+        return corrected(mapped(episode.original), episode.setting)
     if not isinstance(episode, PackedEpisode) or episode.encoding == "mapped":
         return episode
     folder = _episodes() / episode.content_hash

@@ -44,7 +44,7 @@ class LazyEpisode(Episode):
     The last few decoded frames are kept. Safe across threads.
 
     Args:
-        name: PATH#INDEX; `open_episode(name)` must give this episode again (it is how it travels between processes).
+        name: PATH#INDEX; `open_as_recorded(name)` must give this episode again: so it travels between processes.
         info: What is known without decoding a frame. `info.views` must be the keys of `cameras`.
         content_hash: See `identity.content_hash`.
         frame_steps: Control steps that have images, increasing.
@@ -74,9 +74,9 @@ class LazyEpisode(Episode):
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from .open import open_episode  # open knows all readers, which know this class
+        from .open import open_as_recorded  # open knows all readers, which know this class
 
-        return open_episode, (self._name,)
+        return open_as_recorded, (self._name,)
 
     @property
     def name(self) -> str:

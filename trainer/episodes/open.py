@@ -9,15 +9,17 @@ from pathlib import Path
 from model.errors import EpisodeError, WorkbenchError
 from trainer.files import TEMP_MARK
 
+from .corrected import corrected
 from .episode import Episode
 from .readers import reader_of, readers
 from .readers.reader import EpisodeSummary, Reader
+from .settings_store import setting_of
 
 _MAX_DEPTH = 6
 
 
 def open_episode(name: str | Path) -> Episode:
-    """Opens an episode lazily.
+    """Opens an episode lazily, corrected by what is set for its source (see `settings_store`).
 
     Args:
         name: PATH#INDEX; `#0` may be left out. A packed folder holds one episode, index 0; a dataset holds many.
@@ -25,7 +27,15 @@ def open_episode(name: str | Path) -> Episode:
     Raises:
         EpisodeError: Nothing there, not an episode, or damaged; says what was looked for.
         UnsafeFileError: A file would run code, lead outside, or exhaust memory.
+        ConfigError: The setting of its source is damaged, or needs something that the episode does not have.
     """
+    episode = open_as_recorded(name)
+    stored = setting_of(split_name(str(name))[0])
+    return episode if stored is None else corrected(episode, stored.setting)
+
+
+def open_as_recorded(name: str | Path) -> Episode:
+    """Opens an episode lazily as its files are. Raises `EpisodeError` and `UnsafeFileError` as `open_episode`."""
     path, index = split_name(str(name))
     if not path.exists():
         raise EpisodeError(f"{path}: does not exist")

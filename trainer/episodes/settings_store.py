@@ -1,0 +1,180 @@
+"""Where source settings are kept: one small JSON file a source in the user's own folder, never beside the data.
+
+A setting belongs to a place: a dataset (what PATH names in PATH#INDEX), or a folder for everything at or below it. The
+nearest one counts. What was found one after the other is kept as steps, so that the last can be undone.
+
+    $FORESIGHT_CONFIG, else $XDG_CONFIG_HOME/foresight-workbench, else ~/.config/foresight-workbench
+      sources/SHA256_OF_THE_PLACE.json   {"format", "version", "source", "steps": [setting, ...]}
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from model.errors import ConfigError, UnsafeFileError
+from trainer.files import FolderKind, read_json, replace_file
+
+from .source_settings import SourceSetting, setting_from_json, setting_to_json
+
+_FORMAT = {"format": "foresight-source-setting", "version": 1}
+_KIND = FolderKind(
+    name="a source setting",
+    remedy="`python -m trainer sources remove` the place, or delete the file",
+    error=ConfigError,
+    unsafe=UnsafeFileError,
+)
+_MAX_STEPS = 32
+_LOCK = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSetting:
+    """The setting of one place.
+
+    Attributes:
+        source: The dataset or folder, absolute and without links.
+        steps: As they were found, each on what the earlier ones corrected.
+        file: Where it is kept.
+    """
+
+    source: Path
+    steps: tuple[SourceSetting, ...]
+    file: Path
+
+    @functools.cached_property
+    def setting(self) -> SourceSetting:
+        """All steps as one."""
+        return functools.reduce(SourceSetting.then, self.steps, SourceSetting())
+
+
+def settings_folder() -> Path:
+    """Where the settings of this user are; it need not exist."""
+    configured, xdg = os.environ.get("FORESIGHT_CONFIG"), os.environ.get("XDG_CONFIG_HOME")
+    if configured:
+        return Path(configured).expanduser() / "sources"
+    return (Path(xdg) if xdg else Path.home() / ".config") / "foresight-workbench" / "sources"
+
+
+def setting_of(path: Path) -> StoredSetting | None:
+    """What is set for a dataset: its own setting, else that of the nearest folder around it.
+
+    Raises:
+        ConfigError: The setting's file is damaged or from another version; says how to get rid of it.
+        UnsafeFileError: The file is far too large.
+    """
+    if not settings_folder().is_dir():
+        return None
+    places = (file for place in _places(path.resolve()) if (file := _file(place)).exists())
+    return next((_read(file) for file in places), None)
+
+
+def stored_settings() -> list[StoredSetting | ConfigError]:
+    """Every setting, by place; of a file that cannot be used, the error instead."""
+    found: list[StoredSetting | ConfigError] = []
+    for file in sorted(settings_folder().glob("*.json")):
+        try:
+            found.append(_read(file))
+        except (ConfigError, UnsafeFileError, OSError) as error:
+            found.append(ConfigError(str(error)))
+    return sorted(found, key=lambda item: str(item.source if isinstance(item, StoredSetting) else item))
+
+
+def add_setting(path: Path, setting: SourceSetting, *, scope: Path | None = None) -> StoredSetting:
+    """Adds what was found on the episodes of a dataset to what is set for it already.
+
+    Args:
+        path: The dataset it was found on.
+        setting: What corrects its episodes as they are shown now.
+        scope: The folder around `path` for which it is to count; by default the dataset itself.
+
+    Raises:
+        ConfigError: `scope` is not around `path`, nothing would change, or the two settings contradict each other.
+        OSError: The folder of settings cannot be written.
+    """
+    path = path.resolve()
+    scope = path if scope is None else scope.resolve()
+    if setting.empty:
+        raise ConfigError("this setting changes nothing")
+    if scope not in _places(path):
+        raise ConfigError(f"{scope}: a setting found on {path} can only be for it or a folder around it")
+    with _LOCK:
+        before = setting_of(path)
+        steps = (*(before.steps if before else ()), setting)
+        if len(steps) > _MAX_STEPS:
+            raise ConfigError(f"{scope}: {_MAX_STEPS} settings one on the other are enough; remove them and start anew")
+        stored = StoredSetting(source=scope, steps=steps, file=_file(scope))
+        _ = stored.setting  # raises if they cannot be said together
+        _write(stored)
+        for place in _places(path):  # a nearer one would hide it; its steps are in the new one
+            if place == scope:
+                break
+            _file(place).unlink(missing_ok=True)
+    return stored
+
+
+def undo_setting(path: Path) -> StoredSetting | None:
+    """Takes back the last step of what counts for a dataset; returns what is left, None if nothing is.
+
+    Raises:
+        ConfigError: Nothing is set for it.
+    """
+    with _LOCK:
+        before = setting_of(path)
+        if before is None:
+            raise ConfigError(f"{path}: nothing is set for this source")
+        if len(before.steps) == 1:
+            before.file.unlink(missing_ok=True)
+            return None
+        left = StoredSetting(source=before.source, steps=before.steps[:-1], file=before.file)
+        _write(left)
+        return left
+
+
+def remove_setting(place: Path) -> bool:
+    """Removes what is set for exactly this dataset or folder, damaged or not; says whether there was something."""
+    file = _file(place.resolve())
+    existed = file.exists()
+    file.unlink(missing_ok=True)
+    return existed
+
+
+def _places(path: Path) -> Iterator[Path]:
+    """The dataset and the folders around it, the nearest first."""
+    yield path
+    yield from path.parents
+
+
+def _file(place: Path) -> Path:
+    return settings_folder() / f"{hashlib.sha256(os.fsencode(place)).hexdigest()}.json"
+
+
+def _write(stored: StoredSetting) -> None:
+    record = {**_FORMAT, "source": str(stored.source), "steps": [setting_to_json(step) for step in stored.steps]}
+    stored.file.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(stored.file, json.dumps(record, indent=1).encode())
+
+
+def _read(file: Path) -> StoredSetting:
+    record = read_json(file, _KIND)
+    if {name: record.get(name) for name in _FORMAT} != _FORMAT or set(record) != {*_FORMAT, "source", "steps"}:
+        raise ConfigError(f"{file}: not a source setting of this version; {_KIND.remedy}")
+    source, steps = record["source"], record["steps"]
+    if not isinstance(source, str) or "\0" in source or _file(Path(source)).name != file.name:
+        raise ConfigError(f"{file}: field 'source' is not the place this file is named after; {_KIND.remedy}")
+    if not isinstance(steps, list) or not 0 < len(cast("list[Any]", steps)) <= _MAX_STEPS:
+        raise ConfigError(f"{file}: field 'steps' must hold 1 to {_MAX_STEPS} settings; {_KIND.remedy}")
+    try:
+        parts = tuple(setting_from_json(step) for step in cast("list[object]", steps))
+        stored = StoredSetting(source=Path(source), steps=parts, file=file)
+        _ = stored.setting
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}; {_KIND.remedy}") from None
+    return stored
