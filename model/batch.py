@@ -126,7 +126,8 @@ class Targets(_Batch):
         future_depth: Its depth, metres; 0 where invalid.
         future_depth_valid: As `depth_valid`, false beyond the end of the episode.
         future_mask: True where the future frame lies inside the episode and the view exists.
-        flow_start: Start points in the flow view: x, y in [0, 1] of image width and height, then depth in metres.
+        flow_start: Start points in the flow view: x, y in [0, 1] of image width and height, then depth in metres. With
+            two flow views the points of the first, then as many of the second; so wherever p stands.
         flow_delta: Displacement from the start after each flow step: x, y in image fractions, depth in metres.
         flow_weight: 1 visible, 0.1 occluded but tracked, 0 unknown (beyond the episode, invalid depth).
         flow_visible: Depth-tested and inside the image.
@@ -134,6 +135,8 @@ class Targets(_Batch):
         action: Chunk of actions in the data set's units; the last is the gripper, 0 shut .. 1 open.
         action_mask: False beyond the episode's end, in padded frames and for data without actions.
         progress: Share of the episode that has passed at each frame, 0..1; only for policies with `progress`.
+        flow_camera: Intrinsics of each flow view (f), image width and height being 1; only for policies whose flow is
+            in metres of the camera.
     """
 
     frames: Int64[Tensor, " a"]
@@ -151,6 +154,7 @@ class Targets(_Batch):
     action: Float[Tensor, "b t k 7"]
     action_mask: Bool[Tensor, "b t k"]
     progress: Float[Tensor, "b t"] | None = None
+    flow_camera: Float[Tensor, "b f 3 3"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +165,8 @@ class Prediction(_Batch):
         depth: Current depth of the chosen frames, metres.
         future_rgb: Predicted image, 0..1 (not clipped, so that the loss has a gradient).
         future_depth: Predicted depth of that image, metres.
-        flow_delta: Predicted displacement of each given start point, units as in `Targets.flow_delta`.
+        flow_delta: Predicted displacement of each given start point, units as in `Targets.flow_delta`; in metres along
+            the camera's axes with `flow.coordinates = "camera"` (`geometry.flow_in_image` converts).
         flow_visible_logit: Logit of visibility after each flow step.
         action: Predicted chunk for every frame; the gripper entry is a logit, > 0 means open.
         progress: Predicted share of the task that is done at every frame, 0..1.

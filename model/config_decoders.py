@@ -21,6 +21,7 @@ class PatchDecoderConfig:
             features of the current frame, so that a small net need not carry the scene through the queries.
         axis_order: Which axis the first half of the fixed position embedding counts: `row_column`, or `column_row` as
             in MAE and the paper's backbone.
+        output_stride: Pixels a side of one decoded value, interpolated to the size of the image; 1 = every pixel.
         refine: Channels of a convolution over the encoder's finest features before the pixels; 0 = linear head.
     """
 
@@ -32,12 +33,21 @@ class PatchDecoderConfig:
     activation: Literal["gelu", "relu"] = "gelu"
     patch_input: Literal["mask_token", "current_features"] = "mask_token"
     axis_order: Literal["row_column", "column_row"] = added("row_column")
+    output_stride: int = added(1)
     refine: int = 0
 
     def __post_init__(self) -> None:
-        positive("decoder", self, "patch_size", "width", "layers", "heads", "mlp_ratio")
+        positive("decoder", self, "patch_size", "width", "layers", "heads", "mlp_ratio", "output_stride")
         divides("decoder", self, "width", "heads")
         require(self.refine >= 0, f"decoder.refine must be >= 0, got {self.refine}")
+        require(
+            self.patch_size % self.output_stride == 0,
+            f"decoder.output_stride must divide decoder.patch_size = {self.patch_size}, got {self.output_stride}",
+        )
+        require(
+            self.output_stride == 1 or self.refine == 0,
+            f"decoder.output_stride = {self.output_stride} needs decoder.refine = 0: refining is for every pixel",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,6 +62,8 @@ class FlowDecoderConfig:
         start_depth: Gives the start depth to the decoder; off, so that inference needs RGB only.
         point_features: Adds the image encoder's features at the start point.
         predict_depth: Off: lateral flow only (the 2D baseline).
+        coordinates: What a displacement is counted in. `image`: fractions of the image side, and depth in metres;
+            `camera`: metres along the axes of the camera, each end point seen by the camera of its own step.
         readout: `displacement`: the head says how far a point goes, nothing at the start of training; `absolute`: it
             says where the point will be, in image sides and normalised depth.
     """
@@ -66,11 +78,17 @@ class FlowDecoderConfig:
     start_depth: bool = False
     point_features: bool = False
     predict_depth: bool = True
+    coordinates: Literal["image", "camera"] = added("image")
     readout: Literal["displacement", "absolute"] = added("displacement")
 
     def __post_init__(self) -> None:
         positive("flow", self, "width", "layers", "heads", "mlp_ratio", "frequencies")
         divides("flow", self, "width", "heads")
+        require(
+            self.coordinates == "image" or (self.predict_depth and self.readout == "displacement"),
+            "flow.coordinates = camera needs flow.predict_depth and flow.readout = displacement: metres need a depth, "
+            "and where a point starts in metres is not known from RGB",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

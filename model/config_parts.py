@@ -51,6 +51,7 @@ class Statistics:
         depth_mean, depth_std: Metres, one entry a view, in the order of `PolicyConfig.views`.
         flow_scale_xy: One unit of lateral flow, as a fraction of the image side.
         flow_scale_depth: One unit of flow along the optical axis, metres.
+        flow_scale_lateral: One unit of flow across it, metres; used only with `flow.coordinates = "camera"`.
         action_metres_per_unit, action_radians_per_unit: What an action entry of 1 commands; metrics in mm and degrees.
     """
 
@@ -60,11 +61,11 @@ class Statistics:
     flow_scale_depth: float = 0.05
     action_metres_per_unit: float = 0.05
     action_radians_per_unit: float = 0.5
+    flow_scale_lateral: float = added(0.05)
 
     def __post_init__(self) -> None:
-        positive(
-            "stats", self, "flow_scale_xy", "flow_scale_depth", "action_metres_per_unit", "action_radians_per_unit"
-        )
+        positive("stats", self, "flow_scale_xy", "flow_scale_depth", "flow_scale_lateral")
+        positive("stats", self, "action_metres_per_unit", "action_radians_per_unit")
         require(min(self.depth_std) > 0, f"stats.depth_std must be > 0, got {self.depth_std}")
         require(
             len(self.depth_mean) == len(self.depth_std),
@@ -87,6 +88,8 @@ class LossWeights:
             std. `silog`: mean g^2 - 0.5 (mean g)^2 of g = ln(depth) - ln(true). `ssi`: mean square after the best scale
             and shift of every image, for depth known up to those (relative pseudo-depth).
         flow_form: Error of the flow: smooth L1, mean square or mean absolute.
+        flow_occluded: Weight of a point that is tracked but hidden, beside 1 for a visible one (the convention of
+            Any-point Trajectory Modeling).
         progress: Square error of the task progress (GR-MG).
     """
 
@@ -102,6 +105,7 @@ class LossWeights:
     flow_beta: float = 0.1
     depth_form: Literal["mse", "l1", "silog", "ssi"] = "mse"
     flow_form: Literal["smooth_l1", "mse", "l1"] = added("smooth_l1")
+    flow_occluded: float = added(0.1)
     progress: float = added(1.0)
 
     def __post_init__(self) -> None:

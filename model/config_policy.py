@@ -21,14 +21,15 @@ class PolicyConfig:
     Attributes:
         name: The preset it started from.
         views: Camera order of every tensor with a view axis; `static` first.
-        flow_view: The view whose points move.
+        flow_view: The view whose points move; `both`: points of either view, each read from queries of its own.
         image_size: Pixels a side at the policy's input.
         foresight: Which predictions beside the action exist.
         depth_source: What the current-depth decoder reads.
         future_readout: `absolute`: the decoder paints every pixel. `composite`: it chooses per pixel between the
             current image, the current image moved by a predicted warp, and newly painted colours.
         future_depth: Decodes the future's depth beside its RGB ...
-        future_depth_trunk: ... from the same decoder trunk, or from one of its own.
+        future_depth_trunk: ... from the same decoder trunk (`shared`), from one of its own that reads the same queries
+            (`own`), or from one of its own that reads queries of its own (`own_queries`).
         norm_pix: The RGB loss compares patches of zero mean and unit deviation (the paper's backbone).
         goal_image: A picture of the goal is given as well, as a prefix of the sequence (GR-MG).
         progress: The share of the task that is done is predicted from a query of its own (GR-MG).
@@ -37,7 +38,7 @@ class PolicyConfig:
     name: str
     window: WindowConfig = field(default_factory=WindowConfig)
     views: tuple[View, ...] = ("static", "wrist")
-    flow_view: View = "static"
+    flow_view: Literal["static", "wrist", "both"] = "static"
     image_size: int = 224
     stats: Statistics = field(default_factory=Statistics)
     image: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
@@ -55,14 +56,17 @@ class PolicyConfig:
     action: ActionDecoderConfig = field(default_factory=ActionDecoderConfig)
     norm_pix: bool = True
     loss: LossWeights = field(default_factory=LossWeights)
-    future_depth_trunk: Literal["shared", "own"] = added("shared")
+    future_depth_trunk: Literal["shared", "own", "own_queries"] = added("shared")
     goal_image: bool = added(False)
     progress: bool = added(False)
     progress_decoder: ProgressDecoderConfig = field(default_factory=ProgressDecoderConfig, metadata=ADDED)
 
     def __post_init__(self) -> None:
         require(self.views in (("static",), ("static", "wrist")), f"views must start with static, got {self.views}")
-        require(self.flow_view in self.views, f"flow_view must be one of views = {self.views}, got {self.flow_view}")
+        require(
+            set(self.flow_views) <= set(self.views),
+            f"flow_view must be one of views = {self.views}, or both of two, got {self.flow_view}",
+        )
         require(
             len(self.stats.depth_mean) == len(self.views),
             f"stats.depth_mean needs one entry a view ({len(self.views)}), got {len(self.stats.depth_mean)}",
@@ -78,6 +82,23 @@ class PolicyConfig:
                 f"image_size must be a multiple of {name}.patch_size = {patch}, got {self.image_size}",
             )
         self._check_decoders()
+
+    @property
+    def flow_views(self) -> tuple[View, ...]:
+        """The views whose points move, in the order in which tensors hold their points."""
+        return ("static", "wrist") if self.flow_view == "both" else (self.flow_view,)
+
+    @property
+    def future_depth_queries(self) -> bool:
+        """The future's depth is read from queries of its own."""
+        return "future" in self.foresight and self.future_depth and self.future_depth_trunk == "own_queries"
+
+    @property
+    def flow_scale(self) -> tuple[float, float, float]:
+        """One unit of each coordinate of the flow, in those of `flow.coordinates`."""
+        stats = self.stats
+        across = stats.flow_scale_xy if self.flow.coordinates == "image" else stats.flow_scale_lateral
+        return across, across, stats.flow_scale_depth
 
     def _check_decoders(self) -> None:
         require(

@@ -1,8 +1,8 @@
 """Cameras and rigid motion, in float32 or float64 whatever autocast says (in bfloat16 a pixel is off by one).
 
 Pixels are continuous, u right and v down; the centre of pixel (0, 0) is (0.5, 0.5), so x = (u - cx) z / fx with
-u = column + 0.5. Depth is z along the optical axis in metres. `T_a_b` maps points in frame b to frame a. Quaternions
-are wxyz, rotations radians. Leading dimensions broadcast.
+u = column + 0.5. Depth is z along the optical axis in metres. `T_a_b` maps points in frame b to frame a. Rotations are
+radians. Leading dimensions broadcast.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 P = ParamSpec("P")
+_NEAREST = 1e-3  # metres
 
 
 def _full_precision(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
@@ -38,14 +39,6 @@ def _full_precision(function: Callable[P, Tensor]) -> Callable[P, Tensor]:
     return wrapped
 
 
-def pixel_centres(height: int, width: int, *, device: torch.device | str | None = None) -> Float[Tensor, "h w 2"]:
-    """(u, v) of every pixel centre, float32."""
-    v, u = torch.meshgrid(
-        torch.arange(height, device=device) + 0.5, torch.arange(width, device=device) + 0.5, indexing="ij"
-    )
-    return torch.stack([u, v], -1)
-
-
 @_full_precision
 def unproject(uvz: Float[Tensor, "*#n 3"], K: Float[Tensor, "*#n 3 3"]) -> Float[Tensor, "... 3"]:
     """Pixels and depth to camera points in metres. `K` needs as many dimensions as the points, or size 1 there."""
@@ -66,12 +59,6 @@ def project(points: Float[Tensor, "*#n 3"], K: Float[Tensor, "*#n 3 3"]) -> Floa
 
 
 @_full_precision
-def transform(T: Float[Tensor, "*#n 4 4"], points: Float[Tensor, "*#n 3"]) -> Float[Tensor, "... 3"]:
-    """Points moved by a rigid transform."""
-    return (T[..., :3, :3] @ points[..., None])[..., 0] + T[..., :3, 3]
-
-
-@_full_precision
 def invert(T: Float[Tensor, "*#n 4 4"]) -> Float[Tensor, "... 4 4"]:
     """The inverse of a rigid transform: its rotation is transposed, never inverted numerically."""
     R = T[..., :3, :3].transpose(-1, -2)
@@ -88,30 +75,6 @@ def rigid(R: Float[Tensor, "*#n 3 3"], t: Float[Tensor, "*#n 3"]) -> Float[Tenso
 
 
 @_full_precision
-def quaternion_to_matrix(wxyz: Float[Tensor, "*#n 4"]) -> Float[Tensor, "... 3 3"]:
-    """Rotation of a quaternion of any length but zero."""
-    w, x, y, z = (wxyz / wxyz.norm(dim=-1, keepdim=True)).unbind(-1)
-    rows = [
-        torch.stack([1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)], -1),
-        torch.stack([2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)], -1),
-        torch.stack([2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)], -1),
-    ]
-    return torch.stack(rows, -2)
-
-
-@_full_precision
-def euler_to_matrix(xyz: Float[Tensor, "*#n 3"]) -> Float[Tensor, "... 3 3"]:
-    """R = Rz Ry Rx: angles about the fixed axes x, then y, then z (scipy's lower-case `xyz`)."""
-    (sx, sy, sz), (cx, cy, cz) = xyz.sin().unbind(-1), xyz.cos().unbind(-1)
-    rows = [
-        torch.stack([cz * cy, cz * sy * sx - sz * cx, cz * sy * cx + sz * sx], -1),
-        torch.stack([sz * cy, sz * sy * sx + cz * cx, sz * sy * cx - cz * sx], -1),
-        torch.stack([-sy, cy * sx, cy * cx], -1),
-    ]
-    return torch.stack(rows, -2)
-
-
-@_full_precision
 def matrix_to_euler(R: Float[Tensor, "*#n 3 3"]) -> Float[Tensor, "... 3"]:
     """Angles in (-pi, pi] about fixed x, y, z, y within +-pi/2. At gimbal lock x is 0 and z takes the rest."""
     cos_y = torch.hypot(R[..., 0, 0], R[..., 1, 0])
@@ -123,18 +86,30 @@ def matrix_to_euler(R: Float[Tensor, "*#n 3 3"]) -> Float[Tensor, "... 3"]:
 
 
 @_full_precision
-def rigid_flow(
-    uvz: Float[Tensor, "*#n 3"],
-    K: Float[Tensor, "*#n 3 3"],
-    T_world_camera: Float[Tensor, "*#n 4 4"],
-    T_world_body: Float[Tensor, "*#n 4 4"],
-    T_world_body_later: Float[Tensor, "*#n 4 4"],
-    T_world_camera_later: Float[Tensor, "*#n 4 4"],
-) -> Float[Tensor, "... 3"]:
-    """Exact 3D flow: where a surface point (pixel and depth) on a rigid body is seen later, as (u, v, z).
+def flow_in_camera(
+    start: Float[Tensor, "b a p 3"], delta: Float[Tensor, "b a p l 3"], K: Float[Tensor, "b f 3 3"]
+) -> Float[Tensor, "b a p l 3"]:
+    """Displacements in the image and in depth as metres along the camera's axes.
 
-    The point keeps its place on the body while body and camera move.
+    Args:
+        start: x, y as fractions of the image side, then depth in metres; as many points of each view, view by view.
+        delta: What is added to them after each flow step.
+        K: Intrinsics of each view (f), image width and height being 1.
     """
-    world = transform(T_world_camera, unproject(uvz, K))
-    world_later = transform(T_world_body_later, transform(invert(T_world_body), world))
-    return project(transform(invert(T_world_camera_later), world_later), K)
+    each = _of_points(K, start.shape[2])
+    return unproject(start[..., None, :] + delta, each[..., None, :, :]) - unproject(start, each)[..., None, :]
+
+
+@_full_precision
+def flow_in_image(
+    start: Float[Tensor, "b a p 3"], moved: Float[Tensor, "b a p l 3"], K: Float[Tensor, "b f 3 3"]
+) -> Float[Tensor, "b a p l 3"]:
+    """The inverse of `flow_in_camera`; what would end at or behind the camera ends a millimetre before it."""
+    each = _of_points(K, start.shape[2])
+    end = unproject(start, each)[..., None, :] + moved
+    end = torch.cat([end[..., :2], end[..., 2:].clamp(min=_NEAREST)], -1)
+    return project(end, each[..., None, :, :]) - start[..., None, :]
+
+
+def _of_points(K: Float[Tensor, "b f 3 3"], count: int) -> Float[Tensor, "b 1 p 3 3"]:
+    return K.repeat_interleave(count // K.shape[1], 1)[:, None]

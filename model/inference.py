@@ -129,10 +129,15 @@ class Engine:
         images = policy.embedding.encode_images(frame.rgb.flatten(0, 1))
         memory = self._remember(frame, self._tokens_of(images, frame.rgb.shape[:2]))
         tokens, frame_mask = self._window(memory)
-        hidden = policy.newest(tokens, frame_mask, memory.view_mask, ("FLOW", "ACT"))
+        hidden = policy.newest(tokens, frame_mask, memory.view_mask, (*policy.flow_groups, "ACT"))
         seen = Embedded(tokens=tokens, images=images, image_of=None, shape=(len(tokens), 1, len(config.views)))
         delta, visible, _ = policy.decode_flow(
-            policy.flow, hidden["FLOW"], seen, [0], start[:, None].to(tokens.device), capture=False
+            policy.flow,
+            [hidden[name] for name in policy.flow_groups],
+            seen,
+            [0],
+            start[:, None].to(tokens.device),
+            capture=False,
         )
         return FlowDecision(
             action=policy.chunk(hidden["ACT"]), flow_delta=delta[:, 0], flow_visible_logit=visible[:, 0]

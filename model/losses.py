@@ -15,9 +15,12 @@ from .config import LossWeights, PolicyConfig
 from .decoders.images import patch_statistics
 from .decoders.patch import patchify
 from .encoders.image_features import normalise_rgb, prepare_rgb
+from .errors import ConfigError
+from .geometry import flow_in_camera
 
 ACTION_TERMS = frozenset({"action_arm", "action_gripper", "action_kl"})
 SILOG_LAMBDA = 0.5
+ACTIVE_VARIANCE = 0.01
 _LEAST_DEPTH = 1e-3  # metres: an untrained decoder may say less than nothing
 
 
@@ -33,6 +36,19 @@ def kl_to_standard_normal(mean: Float[Tensor, "*n z"], logvar: Float[Tensor, "*n
     """KL(N(mean, exp logvar) || N(0, 1)) in nats, summed over the latent."""
     mean, logvar = _raised(mean), _raised(logvar)
     return 0.5 * (mean.square() + logvar.exp() - logvar - 1).sum(-1)
+
+
+@torch.no_grad()
+def active_latents(mean: Float[Tensor, "*n z"], valid: Bool[Tensor, "*n"]) -> Float[Tensor, ""]:
+    """How many dimensions of the posterior say something: their mean varies by more than 0.01 over the valid chunks.
+
+    The measure of Burda et al. 2016, section 5.2. 0: the posterior has collapsed and the CVAE is a plain regressor.
+    """
+    weight = valid[..., None].to(mean.dtype)
+    count, over = weight.sum().clamp(min=1.0), tuple(range(mean.dim() - 1))
+    mean = torch.where(weight > 0, mean, 0.0)
+    centred = mean - (mean * weight).sum(over) / count
+    return ((centred.square() * weight).sum(over) / count > ACTIVE_VARIANCE).sum().float()
 
 
 def _raised(x: Tensor) -> Tensor:
@@ -156,10 +172,9 @@ def _flow(
     delta: Float[Tensor, "b a p l 3"], visible_logit: Float[Tensor, "b a p l"], targets: Targets, config: PolicyConfig
 ) -> dict[str, Float[Tensor, ""]]:
     """Weighted error of the displacement; of its steps; cross-entropy of visibility where the truth is known."""
-    stats = config.stats
     dimensions = 3 if config.flow.predict_depth else 2
-    scale = delta.new_tensor((stats.flow_scale_xy, stats.flow_scale_xy, stats.flow_scale_depth))
-    predicted, true = (delta / scale)[..., :dimensions], (targets.flow_delta / scale)[..., :dimensions]
+    scale = delta.new_tensor(config.flow_scale)
+    predicted, true = (delta / scale)[..., :dimensions], (_true_flow(targets, config) / scale)[..., :dimensions]
     weight = targets.flow_weight
     known = weight > 0
     error = _flow_error(predicted, true, config.loss)
@@ -175,6 +190,15 @@ def _flow(
         both = torch.cat([weight[..., :1], torch.minimum(weight[..., 1:], weight[..., :-1])], -1)
         terms["flow_velocity"] = masked_mean(velocity, both[..., None])
     return terms
+
+
+def _true_flow(targets: Targets, config: PolicyConfig) -> Float[Tensor, "b a p l 3"]:
+    """The true displacement in the coordinates that the policy predicts."""
+    if config.flow.coordinates == "image":
+        return targets.flow_delta
+    if targets.flow_camera is None:
+        raise ConfigError("Targets.flow_camera must be set: flow.coordinates = camera needs the intrinsics")
+    return flow_in_camera(targets.flow_start, targets.flow_delta, targets.flow_camera)
 
 
 def _flow_error(

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from .attention import Capture, attention_mask, presence_columns, real_tokens
 from .batch import Observation, Prediction
-from .config import PolicyConfig
+from .config import PolicyConfig, View
 from .decoders.action import ActionDecoder, sample_latent
 from .decoders.flow import FlowDecoder
 from .decoders.images import ImageDecoders
 from .decoders.progress import ProgressDecoder
 from .embedding import Embedded, Embedding
-from .tokens import TokenLayout, token_layout
+from .tokens import Role, TokenLayout, token_layout
 from .transformer import Trunk
 
 ALL_DECODERS = frozenset({"depth", "future", "flow", "action", "progress"})
@@ -51,11 +51,9 @@ class Policy(nn.Module):
         self.flow = FlowDecoder(config, map_channels) if "flow" in config.foresight else None
         self.action = ActionDecoder(config)
         self.progress = ProgressDecoder(config) if config.progress else None
-        stats, view = config.stats, config.views.index(config.flow_view)
-        scale = (stats.flow_scale_xy, stats.flow_scale_xy, stats.flow_scale_depth)
-        self.register_buffer("flow_scale", torch.tensor(scale), persistent=False)
-        start = torch.tensor([[0.0, 0.0, stats.depth_mean[view]], [1.0, 1.0, stats.depth_std[view]]])
-        self.register_buffer("start_units", start, persistent=False)
+        self.flow_groups = tuple(group.name for group in self.layout.groups if group.role is Role.FLOW)
+        self.register_buffer("flow_scale", torch.tensor(config.flow_scale), persistent=False)
+        self.register_buffer("start_units", _start_units(config), persistent=False)
         self.register_buffer("mask", attention_mask(self.layout, config.tokens), persistent=False)
         self.register_buffer("presence", presence_columns(self.layout, config.views), persistent=False)
         self.register_buffer("input_positions", self.layout.inputs(), persistent=False)
@@ -81,15 +79,12 @@ class Policy(nn.Module):
         Args:
             observation: What the policy sees.
             frames: Frames whose depth, future and flow are decoded.
-            flow_start: Start points of the flow; without them no flow is decoded.
+            flow_start: Start points as in `Targets.flow_start`; without them no flow is decoded.
             action: True chunks: the CVAE's posterior is sampled. Without them its latent is zero.
             decoders: What to decode; the rest of the prediction is None.
             capture: Attention to return.
         """
-        chosen = [int(frame) for frame in frames]
-        seen = self.embedding(observation, capture=capture is not None)
-        needed = None if capture else self._needed(decoders, chosen)
-        hidden, attention = self._run_trunk(seen, observation, needed, capture)
+        hidden, seen, attention = self.trunk_outputs(observation, frames=frames, decoders=decoders, capture=capture)
         predicted = self.decode(
             hidden,
             seen,
@@ -102,6 +97,25 @@ class Policy(nn.Module):
         if capture is None:
             return predicted
         return dataclasses.replace(predicted, attention=attention | (predicted.attention or {}))
+
+    def trunk_outputs(
+        self,
+        observation: Observation,
+        *,
+        frames: Int64[Tensor, " a"],
+        decoders: frozenset[str] = ALL_DECODERS,
+        capture: Capture | None = None,
+    ) -> tuple[Float[Tensor, "b t n d"], Embedded, dict[str, Tensor]]:
+        """What `decode` turns into predictions, as often as it is asked to; arguments as in `forward`.
+
+        Returns:
+            Trunk outputs by frame, without the prefix (zero where the asked predictions do not need them); the embedded
+            observation; the captured attention, that of the flow decoder left out.
+        """
+        seen = self.embedding(observation, capture=capture is not None)
+        needed = None if capture else self._needed(decoders, [int(frame) for frame in frames])
+        hidden, attention = self._run_trunk(seen, observation, needed, capture)
+        return hidden, seen, attention
 
     def decode(
         self,
@@ -130,7 +144,8 @@ class Policy(nn.Module):
         attention: dict[str, Tensor] = {}
         delta = visible = chunk = mean = logvar = progress = None
         if "flow" in decoders and self.flow is not None and flow_start is not None:
-            tokens = hidden[:, chosen][:, :, self.layout.within_frame("FLOW")].flatten(0, 1)
+            of_frames = hidden[:, chosen]
+            tokens = [of_frames[:, :, self.layout.within_frame(name)].flatten(0, 1) for name in self.flow_groups]
             delta, visible, rows = self.decode_flow(self.flow, tokens, seen, chosen, flow_start, capture)
             attention = {f"flow.{layer}": item for layer, item in enumerate(rows)}
         if "action" in decoders:
@@ -202,7 +217,7 @@ class Policy(nn.Module):
         chosen = set(frames)
         wanted: dict[str, set[int]] = {name: set(chosen) for name in self.images.sources(decoders)}
         if "flow" in decoders and self.flow is not None:
-            wanted["FLOW"] = chosen
+            wanted |= {name: set(chosen) for name in self.flow_groups}
         if "action" in decoders:
             wanted["ACT"] = set(range(self.layout.n_frames))
         if "progress" in decoders and self.progress is not None:
@@ -289,25 +304,54 @@ class Policy(nn.Module):
     def decode_flow(
         self,
         decoder: FlowDecoder,
-        tokens: Float[Tensor, "ba f d"],
+        tokens: Sequence[Float[Tensor, "ba f d"]],
         seen: Embedded,
         frames: list[int],
         start: Float[Tensor, "b a p 3"],
         capture: bool,
     ) -> tuple[Float[Tensor, "b a p l 3"], Float[Tensor, "b a p l"], list[Float[Tensor, "b a _heads p _c"]]]:
-        """Displacements in image fractions and metres, visibility logits, attention of the points."""
-        shift, scale = self.start_units
-        points = ((start - shift) / scale).flatten(0, 1)
-        features = seen.pick_features(frames, self.config.views.index(self.config.flow_view))
-        delta, visible, captured = decoder(tokens, points, features, capture=capture)
+        """Displacements as in `Prediction.flow_delta`, visibility logits, attention of the points.
+
+        Args:
+            decoder: Of this policy, one for all views.
+            tokens: Trunk outputs of every group of `flow_groups`.
+            seen: The embedded observation they come from.
+            frames: Frames to decode (a).
+            start: Start points, as many in each flow view.
+            capture: Also return the points' attention: columns are the FLOW tokens of their own view, then
+                (`flow.attention = "full"` only) its points.
+        """
+        views = self.config.flow_views
+        if start.shape[2] % len(views):
+            raise ValueError(f"{start.shape[2]} start points cannot be the same number in each of {views}")
+        parts = zip(views, tokens, start.chunk(len(views), 2), self.start_units, strict=True)
+        found = [
+            self._decode_flow_of(view, decoder, queries, points, units, seen, frames, capture)
+            for view, queries, points, units in parts
+        ]
+        deltas, visible, captured = zip(*found, strict=True)
+        layers = [torch.cat(layer, 3) for layer in zip(*captured, strict=True)]
+        return torch.cat(deltas, 2), torch.cat(visible, 2), layers
+
+    def _decode_flow_of(
+        self,
+        view: View,
+        decoder: FlowDecoder,
+        tokens: Float[Tensor, "ba f d"],
+        start: Float[Tensor, "b a p 3"],
+        units: Float[Tensor, "2 3"],
+        seen: Embedded,
+        frames: list[int],
+        capture: bool,
+    ) -> tuple[Float[Tensor, "b a p l 3"], Float[Tensor, "b a p l"], list[Float[Tensor, "b a _heads p _c"]]]:
+        shift, scale = units
+        features = seen.pick_features(frames, self.config.views.index(view))
+        out = decoder(tokens, ((start - shift) / scale).flatten(0, 1), features, capture=capture)
         shape = start.shape[:2]
-        delta = delta.unflatten(0, shape)
+        delta, visible = (item.unflatten(0, shape) for item in out[:2])
         absolute = self.config.flow.readout == "absolute"
-        return (
-            delta * scale + shift - start[..., None, :] if absolute else delta * self.flow_scale,
-            visible.unflatten(0, shape),
-            [item.unflatten(0, shape) for item in captured],
-        )
+        delta = delta * scale + shift - start[..., None, :] if absolute else delta * self.flow_scale
+        return delta, visible, [item.unflatten(0, shape) for item in out[2]]
 
     def _decode_action(
         self, hidden: Tensor, action: Float[Tensor, "b t k 7"] | None
@@ -320,3 +364,9 @@ class Policy(nn.Module):
         mean, logvar = self.action.encoder(action.flatten(0, 1))
         chunk = self.action(condition, sample_latent(mean, logvar))
         return chunk.unflatten(0, shape), mean.unflatten(0, shape), logvar.unflatten(0, shape)
+
+
+def _start_units(config: PolicyConfig) -> Float[Tensor, "f 2 3"]:
+    """By flow view: what is taken off a start point, and one unit of it."""
+    stats, views = config.stats, [config.views.index(view) for view in config.flow_views]
+    return torch.tensor([[[0.0, 0.0, stats.depth_mean[view]], [1.0, 1.0, stats.depth_std[view]]] for view in views])

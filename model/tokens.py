@@ -4,8 +4,9 @@ A sequence is an optional prefix, then the same groups for every frame, in order
 
     prefix | frame 0: LANG STATE S_PATCH S_CLS W_PATCH W_CLS, queries (FLOW FUT_S FUT_W ACT) | frame 1: ... | ...
 
-S_ is the static view, W_ the wrist. Inputs come first; the order of the query groups is configuration. The prefix is
-the goal image, where the policy is given one.
+S_ is the static view, W_ the wrist. Inputs come first; the order of the query groups is configuration. FLOW belongs to
+the view whose points move; where those of both do, FLOW_W follows it. Where the future's depth has queries of its own,
+FUTD_S and FUTD_W follow FUT_S and FUT_W. The prefix is the goal image, where the policy is given one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from .config import PolicyConfig, View
 
 VIEW_LETTER: dict[View, str] = {"static": "S", "wrist": "W"}
 PREFIX_FRAME = -1
+FLOW_GROUPS = ("FLOW", "FLOW_W")
+"""Queries of the flow: those of the one view it is predicted in, or of the static view; then those of the wrist."""
 
 
 class Role(Enum):
@@ -156,10 +159,14 @@ def _query_groups(name: str, config: PolicyConfig) -> Sequence[TokenGroup]:
     if name == "PROG" and config.progress:
         return [TokenGroup(name="PROG", role=Role.PROGRESS, count=1)]
     if name == "FLOW" and "flow" in foresight:
-        return [TokenGroup(name="FLOW", role=Role.FLOW, count=tokens.flow, view=config.flow_view)]
+        return [
+            TokenGroup(name=group, role=Role.FLOW, count=tokens.flow, view=view)
+            for group, view in zip(FLOW_GROUPS, config.flow_views, strict=False)
+        ]
     if name == "FUT" and "future" in foresight:
         return [
-            TokenGroup(name=f"FUT_{VIEW_LETTER[view]}", role=Role.FUTURE, count=tokens.future, view=view)
+            TokenGroup(name=f"{kind}_{VIEW_LETTER[view]}", role=Role.FUTURE, count=tokens.future, view=view)
+            for kind in (("FUT", "FUTD") if config.future_depth_queries else ("FUT",))
             for view in config.views
         ]
     if name == "DEPTH" and "depth" in foresight and config.depth_source == "depth_query":

@@ -56,7 +56,7 @@ def make_observation(config: PolicyConfig, *, batch: int = 2, seed: int = 0) -> 
 def make_targets(
     config: PolicyConfig, *, batch: int = 2, frames: tuple[int, ...] = (0, 2), points: int = 20, seed: int = 0
 ) -> Targets:
-    """Random truth, all of it valid."""
+    """Random truth, all of it valid; `points` in each flow view."""
     rng = torch.Generator().manual_seed(seed + 1)
     window, v, size, a = config.window, len(config.views), config.image_size, len(frames)
     shape = (batch, a, v, size, size)
@@ -67,6 +67,8 @@ def make_targets(
     def uniform(*sizes: int) -> torch.Tensor:
         return torch.rand(*sizes, generator=rng)
 
+    points *= len(config.flow_views)
+    K = torch.tensor([[1.2, 0.0, 0.5], [0.0, 1.2, 0.5], [0.0, 0.0, 1.0]])
     action = 2 * uniform(batch, window.n_obs_steps, window.chunk_size, 7) - 1
     action[..., 6] = (action[..., 6] > 0).float()
     return Targets(
@@ -85,6 +87,7 @@ def make_targets(
         action=action,
         action_mask=yes(batch, window.n_obs_steps, window.chunk_size),
         progress=uniform(batch, window.n_obs_steps) if config.progress else None,
+        flow_camera=K.expand(batch, len(config.flow_views), 3, 3) if config.flow.coordinates == "camera" else None,
     )
 
 

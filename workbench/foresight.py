@@ -22,8 +22,12 @@ REMARKS = {
     "no_future_depth": "this policy predicts no future depth",
     "no_flow": "this policy predicts no flow",
     "flat_flow": "this policy predicts lateral flow only",
+    "wrist_flow": "this policy predicts the flow of the wrist camera: in the numbers, not drawn",
+    "also_wrist_flow": "the flow of the wrist camera is in the numbers, not drawn",
     "patch_colours": "colours by mean and contrast of the current patches",
     "given_goal": "goal given: a later true frame",
+    "pseudo_depth": "depth is pseudo: estimated from the images, figures against it are no errors",
+    "pseudo_tracks": "tracks beside the prediction are a tracker's, not exact",
 }
 
 
@@ -48,9 +52,9 @@ class ViewForesight:
 
 @dataclass(frozen=True, kw_only=True)
 class FlowForesight:
-    """Tracks of start points of the flow view. Index 0 of the step axis is the start itself (l = steps + 1).
+    """Tracks of a raster of the static image, the same at every time. Index 0 of the step axis is the start itself.
 
-    A policy that predicts no flow has no points (p = 0).
+    The figures are of other points (`trainer.data.points`). A policy that predicts no flow has no points (p = 0).
 
     Attributes:
         uvz: Predicted pixel and depth from the TRUE start depth where there is one, else from the predicted depth; NaN
@@ -122,7 +126,7 @@ class Foresight:
         action: Chunk in the data set's units, gripper as probability of open.
         action_true: The recorded chunk, NaN beyond the end.
         metrics: Numbers at this time by name, with the trivial baseline under `<name>.baseline`; see trainer.metrics.
-        remarks: What to know about this policy to read its predictions, as keys of `REMARKS`.
+        remarks: What to know about this policy and this truth to read the predictions, as keys of `REMARKS`.
     """
 
     step: int

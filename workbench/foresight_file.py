@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from .attention.maps import AttentionMaps
 from .foresight import AttentionForesight, FlowForesight, Foresight, ViewForesight
 
-FORMAT = "foresight-2"
+FORMAT = "foresight-3"
 _HEADER = "foresight"
 
 

@@ -20,14 +20,16 @@ from model.config import PolicyConfig, Statistics
 from model.errors import EpisodeError
 from model.policy import Policy
 from trainer.data.images import scaled_intrinsics
-from trainer.data.points import FLOW_POINTS, choose_points, flow_times
+from trainer.data.points import FLOW_POINTS
 from trainer.data.windows import observation_at, targets_at
 from trainer.episodes.episode import Episode, View
 from trainer.metrics.action import in_units_of
 from trainer.metrics.window import Window, rgb_future, rgb_now, score_window, true_depth
 
 from .attention.captured import attention_foresight, attention_maps, shown_rows
-from .foresight import FlowForesight, Foresight, ViewForesight
+from .drawn_points import DRAWN_VIEW, DrawnPoints, decode_points, drawn_flow, drawn_points, no_flow, with_depth
+from .foresight import Foresight, ViewForesight
+from .pseudo import pseudo_remarks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +37,35 @@ class Inputs:
     """What one time of an episode gives to the policy and to the comparison; all b = 1.
 
     Attributes:
-        flow_start: `targets.flow_start` where the truth is known, else points drawn from the image.
+        drawn: The points whose flow is drawn, None where there are none.
+        has_flow: `targets` hold points whose true flow is known, to be scored.
     """
 
     step: int
     observation: Observation
     targets: Targets
-    flow_start: Float[Tensor, "1 1 p 3"]
+    drawn: DrawnPoints | None
     has_flow: bool
 
     @property
     def newest(self) -> int:
         """Index of the newest real frame of the window."""
         return int(self.observation.frame_mask.sum()) - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What the policy made of one time; all b = 1.
+
+    Attributes:
+        prediction: All of it, the flow that of the scored points; the attention is of the drawn ones.
+        drawn: `Inputs.drawn`, unknown start depths predicted.
+        drawn_flow: Their flow.
+    """
+
+    prediction: Prediction
+    drawn: DrawnPoints | None
+    drawn_flow: Prediction
 
 
 def remarks_of(config: PolicyConfig) -> tuple[str, ...]:
@@ -59,6 +77,8 @@ def remarks_of(config: PolicyConfig) -> tuple[str, ...]:
         "no_future_depth": future and not config.future_depth,
         "no_flow": not flow,
         "flat_flow": flow and not config.flow.predict_depth,
+        "wrist_flow": flow and DRAWN_VIEW not in config.flow_views,
+        "also_wrist_flow": flow and len(config.flow_views) > 1,
         "patch_colours": future and config.norm_pix,
         "given_goal": config.goal_image,
     }
@@ -74,39 +94,46 @@ def gather(policy: Policy, episode: Episode, step: int) -> Inputs:
     config = policy.config
     observation = observation_at(episode, step, config, policy.tokenize)
     newest = int(observation.frame_mask.sum()) - 1
-    targets = targets_at(episode, step, config, frames=[newest], points=FLOW_POINTS)
-    start, has_flow = targets.flow_start, episode.info.has_exact_flow
-    if not has_flow:
-        height, width = episode.image_size(config.flow_view)
-        uv = choose_points(episode, step, config.window, view=config.flow_view).uv / (width, height)
-        depth = np.full(len(uv), config.stats.depth_mean[config.views.index(config.flow_view)])
-        start = torch.from_numpy(np.concatenate([uv, depth[:, None]], 1)).float()[None, None]
-    return Inputs(step=step, observation=observation, targets=targets, flow_start=start, has_flow=has_flow)
+    return Inputs(
+        step=step,
+        observation=observation,
+        targets=targets_at(episode, step, config, frames=[newest], points=FLOW_POINTS),
+        drawn=drawn_points(episode, step, config),
+        has_flow=any(episode.has("tracks", view) for view in config.flow_views),
+    )
 
 
 @torch.inference_mode()
-def run_policy(policy: Policy, batch: Sequence[Inputs]) -> list[Prediction]:
-    """Predicts several times whose windows have equally many frames; one prediction (b = 1) each, with attention."""
-    observation = _stack([item.observation for item in batch])
-    start = torch.cat([item.flow_start for item in batch])
-    newest = torch.tensor([batch[0].newest])
-    view = policy.config.views.index(policy.config.flow_view)
-    guesses = policy.config.flow.start_depth and "depth" in policy.config.foresight
-    if guesses and not all(item.has_flow for item in batch):
-        seen = _required(policy(observation, frames=newest, decoders=frozenset({"depth"})).depth)
-        start = start.clone()
-        for row, item in enumerate(batch):
-            if not item.has_flow:
-                start[row, 0, :, 2] = _depth_at(seen[row, 0, view], start[row, 0])
-    prediction = policy(observation, frames=newest, flow_start=start, capture=shown_rows(policy))
-    return [_row(prediction, row) for row in range(len(batch))]
+def run_policy(policy: Policy, batch: Sequence[Inputs]) -> list[Outputs]:
+    """Predicts several times of one episode whose windows have equally many frames, with attention."""
+    observation, newest = _stack([item.observation for item in batch]), batch[0].newest
+    frames = torch.tensor([newest])
+    hidden, seen, attention = policy.trunk_outputs(observation, frames=frames, capture=shown_rows(policy))
+    scored = torch.cat([item.targets.flow_start for item in batch]) if batch[0].has_flow else None
+    prediction = policy.decode(hidden, seen, frames=frames, flow_start=scored)
+    drawn = [_with_depth(item.drawn, prediction, row, policy.config) for row, item in enumerate(batch)]
+    present = [item for item in drawn if item is not None]
+    flow = decode_points(policy, hidden, seen, newest, present) if present else Prediction()
+    prediction = dataclasses.replace(prediction, attention=attention | (flow.attention or {}))
+    return [
+        Outputs(prediction=_row(prediction, row), drawn=drawn[row], drawn_flow=_row(flow, row))
+        for row in range(len(batch))
+    ]
+
+
+def _with_depth(
+    points: DrawnPoints | None, prediction: Prediction, row: int, config: PolicyConfig
+) -> DrawnPoints | None:
+    if points is None or prediction.depth is None:
+        return points
+    return with_depth(points, prediction.depth[row, 0, config.views.index(DRAWN_VIEW)])
 
 
 def assemble(
-    policy: Policy, episode: Episode, inputs: Inputs, prediction: Prediction, mean_action: Sequence[float] | None
+    policy: Policy, episode: Episode, inputs: Inputs, outputs: Outputs, mean_action: Sequence[float] | None
 ) -> Foresight:
     """Puts prediction, truth, numbers and attention of one time together."""
-    config = policy.config
+    config, prediction = policy.config, outputs.prediction
     window = Window(
         episode=episode,
         step=inputs.step,
@@ -114,7 +141,9 @@ def assemble(
         targets=inputs.targets,
         prediction=prediction,
     )
-    flow = _flow(policy, inputs, prediction)
+    flow = no_flow(inputs.step, config)
+    if outputs.drawn is not None:
+        flow = drawn_flow(policy, outputs.drawn, outputs.drawn_flow)
     captured = {name: value[0].numpy() for name, value in (prediction.attention or {}).items()}
     maps = attention_maps(policy, inputs.observation, captured, inputs.step)
     mean = None if mean_action is None else np.asarray(mean_action, np.float64)
@@ -128,7 +157,7 @@ def assemble(
         action=action,
         action_true=action_true,
         metrics=score_window(window, config, mean),
-        remarks=remarks_of(config),
+        remarks=(*remarks_of(config), *pseudo_remarks(episode, config.flow_views)),
     )
 
 
@@ -158,47 +187,6 @@ def _view(window: Window, policy: Policy, view: View) -> ViewForesight:
     )
 
 
-def _flow(policy: Policy, inputs: Inputs, prediction: Prediction) -> FlowForesight:
-    """Tracks in pixels of the policy's image, their start included."""
-    config, targets = policy.config, inputs.targets
-    to_pixels = np.array([config.image_size, config.image_size, 1.0], np.float32)
-    steps = np.concatenate([[inputs.step], flow_times(inputs.step, config.window)])
-    if prediction.flow_delta is None:
-        return _no_flow(steps)
-    start = inputs.flow_start[0, 0].clone()
-    if not inputs.has_flow:
-        view = config.views.index(config.flow_view)
-        start[:, 2] = torch.nan if prediction.depth is None else _depth_at(prediction.depth[0, 0, view], start)
-    first = start.numpy() * to_pixels
-    uvz = _tracks(first, _array(prediction.flow_delta)[0, 0] * to_pixels)
-    probability = torch.sigmoid(_required(prediction.flow_visible_logit)[0, 0]).numpy()
-    weight = targets.flow_weight[0, 0].numpy()
-    ones = np.ones((len(first), 1), bool)
-    return FlowForesight(
-        uvz=uvz,
-        visible_probability=np.concatenate([ones.astype(np.float32), probability], 1),
-        uvz_true=_tracks(first, targets.flow_delta[0, 0].numpy() * to_pixels) if inputs.has_flow else None,
-        known=np.concatenate([ones, weight > 0], 1) if inputs.has_flow else None,
-        visible_true=np.concatenate([ones, targets.flow_visible[0, 0].numpy()], 1) if inputs.has_flow else None,
-        moving=targets.flow_moving[0, 0].numpy() if inputs.has_flow else np.zeros(len(first), bool),
-        start_depth="true" if inputs.has_flow else "predicted",
-        steps=steps,
-    )
-
-
-def _no_flow(steps: np.ndarray) -> FlowForesight:
-    return FlowForesight(
-        uvz=np.zeros((0, len(steps), 3), np.float32),
-        visible_probability=np.zeros((0, len(steps)), np.float32),
-        uvz_true=None,
-        known=None,
-        visible_true=None,
-        moving=np.zeros(0, bool),
-        start_depth="predicted",
-        steps=steps,
-    )
-
-
 def _actions(window: Window, stats: Statistics) -> tuple[Float[np.ndarray, "k 7"], Float[np.ndarray, "k 7"] | None]:
     """The predicted chunk with the gripper as a probability, and the recorded one, both in the episode's units."""
     chunk = _required(window.prediction.action)[0, window.newest].clone()
@@ -209,18 +197,6 @@ def _actions(window: Window, stats: Statistics) -> tuple[Float[np.ndarray, "k 7"
     exists = window.targets.action_mask[0, window.newest][:, None]
     true = torch.where(exists, window.targets.action[0, window.newest], torch.nan)
     return in_units_of(chunk.numpy(), stats, space).astype(np.float32), true.numpy()
-
-
-def _depth_at(depth: Float[Tensor, "h w"], start: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
-    """The depth under start points in image fractions."""
-    height, width = depth.shape
-    columns = (start[:, 0] * width).long().clamp(0, width - 1)
-    rows = (start[:, 1] * height).long().clamp(0, height - 1)
-    return depth[rows, columns]
-
-
-def _tracks(first: Float[np.ndarray, "p 3"], delta: Float[np.ndarray, "p l 3"]) -> Float[np.ndarray, "p l+1 3"]:
-    return np.concatenate([first[:, None], first[:, None] + delta], axis=1).astype(np.float32)
 
 
 def _truth(depth: Tensor, valid: Tensor, view: int) -> Float[np.ndarray, "h w"]:

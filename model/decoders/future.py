@@ -32,7 +32,7 @@ class FutureDecoder(nn.Module):
         self.composite = config.future_readout == "composite"
         self.with_depth = config.future_depth
         self.blends_depth = self.composite and config.future_depth
-        own_trunk = config.future_depth and config.future_depth_trunk == "own"
+        own_trunk = config.future_depth and config.future_depth_trunk != "shared"
         self.warp_scale = config.stats.flow_scale_xy
         self.splits = [3, 3] if self.composite else [3]
         if config.future_depth and not own_trunk:
@@ -61,11 +61,13 @@ class FutureDecoder(nn.Module):
         features: ImageFeatures,
         rgb: Float[Tensor, "n 3 h w"],
         depth: Float[Tensor, "n 1 h w"] | None,
+        depth_tokens: Float[Tensor, "n c d"] | None = None,
     ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n 1 h w"] | None]:
         """Future image and depth.
 
         Args:
             tokens: FUTURE outputs of the trunk.
+            depth_tokens: Those of the depth's own queries, where it has any.
             features: Of the current images.
             rgb: Current images, normalised.
             depth: Predicted current depth, normalised; used by the composite readout only.
@@ -73,7 +75,7 @@ class FutureDecoder(nn.Module):
         painted, motion = self.decoder(tokens, features)
         parts = painted.float().split(self.splits, 1)
         if self.depth_decoder is not None:
-            return parts[0], self.depth_decoder(tokens, features)[0].float()
+            return parts[0], self.depth_decoder(tokens if depth_tokens is None else depth_tokens, features)[0].float()
         if motion is None:
             return parts[0], parts[1] if self.with_depth else None
         bias = painted.new_tensor([KEEP_LOGIT, 0.0, 0.0])[:, None, None]

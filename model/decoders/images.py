@@ -52,6 +52,7 @@ class ImageDecoders(nn.Module):
         super().__init__()
         self.layout, self.views = layout, config.views
         self.depth_source = _DEPTH_SOURCES[config.depth_source]
+        self.own_depth_queries = config.future_depth_queries
         self.norm_pix, self.patch_size = config.norm_pix, config.future.patch_size
         self.depth = self.future = None
         if "depth" in config.foresight:
@@ -73,7 +74,7 @@ class ImageDecoders(nn.Module):
         if self._needs_depth(decoders):
             patterns += self.depth_source
         if "future" in decoders and self.future is not None:
-            patterns.append("FUT_{}")
+            patterns += ["FUT_{}", "FUTD_{}"] if self.own_depth_queries else ["FUT_{}"]
         return [pattern.format(VIEW_LETTER[view]) for pattern in patterns for view in self.views]
 
     def _needs_depth(self, decoders: frozenset[str]) -> bool:
@@ -99,7 +100,9 @@ class ImageDecoders(nn.Module):
             depth = self.depth(self._conditioning(hidden, frames, self.depth_source), features)[0].float()
         if "future" in decoders and self.future is not None:
             rgb = seen.pick_rgb(frames)
-            painted, future_depth = self.future(self._conditioning(hidden, frames, ("FUT_{}",)), features, rgb, depth)
+            tokens = self._conditioning(hidden, frames, ("FUT_{}",))
+            own = self._conditioning(hidden, frames, ("FUTD_{}",)) if self.own_depth_queries else None
+            painted, future_depth = self.future(tokens, features, rgb, depth, own)
             if self.norm_pix:
                 painted = restore_patches(painted, rgb, self.patch_size)
             future_rgb = denormalise_rgb(painted).unflatten(0, shape)

@@ -113,11 +113,14 @@ class _LinearHead(nn.Module):
 
     def __init__(self, config: PatchDecoderConfig, channels: int):
         super().__init__()
-        self.patch_size = config.patch_size
-        self.linear = nn.Linear(config.width, config.patch_size**2 * channels)
+        self.stride, self.side = config.output_stride, config.patch_size // config.output_stride
+        self.linear = nn.Linear(config.width, self.side**2 * channels)
 
     def forward(self, x: Float[Tensor, "n m d"], features: ImageFeatures) -> tuple[Float[Tensor, "n o h w"], None]:
-        return unpatchify(self.linear(x), self.patch_size), None
+        painted = unpatchify(self.linear(x), self.side)
+        if self.stride > 1:
+            painted = functional.interpolate(painted, scale_factor=self.stride, mode="bilinear", align_corners=False)
+        return painted, None
 
 
 class _RefinedHead(nn.Module):

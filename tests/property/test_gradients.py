@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -16,25 +17,22 @@ from model.config import ImageEncoderConfig, LossWeights, PatchDecoderConfig, Po
 from model.decoders.future import warp
 from model.decoders.images import restore_patches
 from model.decoders.patch import patchify, unpatchify
-from model.geometry import (
-    euler_to_matrix,
-    invert,
-    matrix_to_euler,
-    project,
-    quaternion_to_matrix,
-    rigid,
-    rigid_flow,
-    transform,
-    unproject,
-)
+from model.geometry import flow_in_camera, flow_in_image, invert, matrix_to_euler, project, rigid, unproject
 from model.inference import relative_arm
 from model.losses import kl_to_standard_normal, loss_terms, masked_mean
 from tests.policy_factories import make_observation, make_targets
+from trainer.episodes.rotations import rotation_matrix
 
 SIZE = 8
 
 
-def _config(loss: LossWeights | None = None, *, norm_pix: bool = False, predict_depth: bool = True) -> PolicyConfig:
+def _config(
+    loss: LossWeights | None = None,
+    *,
+    norm_pix: bool = False,
+    predict_depth: bool = True,
+    coordinates: Literal["image", "camera"] = "image",
+) -> PolicyConfig:
     """Eight pixels a side in patches of four: few numbers, every term."""
     tiny = preset("tiny")
     decoder = PatchDecoderConfig(patch_size=4, width=32, layers=1, heads=2)
@@ -44,7 +42,7 @@ def _config(loss: LossWeights | None = None, *, norm_pix: bool = False, predict_
         image=ImageEncoderConfig(kind="stub", width=32, patch_size=4),
         depth=decoder,
         future=decoder,
-        flow=replace(tiny.flow, predict_depth=predict_depth),
+        flow=replace(tiny.flow, predict_depth=predict_depth, coordinates=coordinates),
         norm_pix=norm_pix,
         loss=loss or LossWeights(flow_velocity=0.1),
     )
@@ -93,6 +91,7 @@ FORMS: dict[str, tuple[PolicyConfig, tuple[str, ...]]] = {
     "default": (_config(), FIELDS),
     "norm_pix": (_config(norm_pix=True), ("future_rgb",)),
     "flow_2d": (_config(predict_depth=False), ("flow_delta",)),
+    "flow_camera": (_config(coordinates="camera"), ("flow_delta",)),
     **{
         f"depth_{form}": (_config(LossWeights(depth_form=form)), ("depth", "future_depth"))
         for form in ("l1", "silog", "ssi")
@@ -121,7 +120,7 @@ def test_means_and_divergence() -> None:
 
 
 def _rotation(seed: int = 0) -> Tensor:
-    return quaternion_to_matrix(_random(2, 4, seed=seed))
+    return torch.from_numpy(rotation_matrix(_random(2, 4, seed=seed).numpy()))
 
 
 def _pose(seed: int = 0) -> Tensor:
@@ -137,19 +136,19 @@ def _ahead() -> Tensor:
     return _random(2, 3, seed=9) * 0.1 + torch.tensor([0.1, -0.2, 1.5], dtype=torch.float64)
 
 
+def _flow() -> tuple[Tensor, Tensor, Tensor]:
+    """Two start points, one in each of two views, their displacements and the cameras."""
+    return _ahead()[None, None], 0.1 * _random(1, 1, 2, 2, 3), _camera()[None]
+
+
 OPERATIONS: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = {
     "unproject": (unproject, (_ahead(), _camera())),
     "project": (project, (_ahead(), _camera())),
-    "transform": (transform, (_pose(), _random(2, 3))),
     "invert": (invert, (_pose(),)),
     "rigid": (rigid, (_rotation(), _random(2, 3))),
-    "quaternion_to_matrix": (quaternion_to_matrix, (_random(2, 4),)),
-    "euler_to_matrix": (euler_to_matrix, (_random(2, 3),)),
     "matrix_to_euler": (matrix_to_euler, (_rotation(),)),
-    "rigid_flow": (
-        rigid_flow,
-        (_ahead(), _camera(), _pose(1), _pose(2), _pose(2) + 0.001 * _random(2, 4, 4, seed=8), _pose(1)),
-    ),
+    "flow_in_camera": (flow_in_camera, _flow()),
+    "flow_in_image": (flow_in_image, _flow()),
     "relative_arm": (relative_arm, (_pose()[None],)),
     "patchify": (lambda x: patchify(x, 2), (_random(1, 3, 4, 4),)),
     "unpatchify": (lambda x: unpatchify(x, 2), (_random(1, 4, 12),)),
@@ -176,7 +175,7 @@ def test_every_operation_of_geometry_is_checked() -> None:
         for name, value in vars(geometry).items()
         if callable(value) and not name.startswith("_") and getattr(value, "__module__", "") == geometry.__name__
     }
-    assert defined - {"pixel_centres"} <= OPERATIONS.keys()  # those take no tensor
+    assert defined <= OPERATIONS.keys()
 
 
 def test_warp() -> None:

@@ -47,6 +47,7 @@ def test_every_figure_is_reported_with_its_baseline(
     rows = next(iter(report["groups"].values()))
     per_view = {name for name in METRICS if name.startswith(("depth", "future"))}
     expected = {f"{view}.{name}" for view in ("static", "wrist") for name in per_view} | (METRICS.keys() - per_view)
+    expected -= {"progress.abs_error"}  # this policy has no such head
     assert {row["metric"] for row in rows} == expected
     assert all(row["baseline"]["mean"] is not None for row in rows)
     assert all(row["model"]["n"] == 2 for row in rows)
@@ -89,6 +90,15 @@ def test_a_window_is_scored_against_what_the_episode_really_shows(data: Path, ch
     assert scores["flow.moving.epe_mm"] == pytest.approx(scores["flow.moving.epe_mm.baseline"], rel=1e-9)
     assert scores["flow.moving.epe_mm"] > 1.0
     assert scores["flow_predicted_start.moving.epe_mm"] != pytest.approx(scores["flow.moving.epe_mm"], rel=1e-2)
+
+
+def test_progress_stands_beside_one_half(data: Path) -> None:
+    policy, episode = make_policy(dataclasses.replace(preset("tiny"), progress=True)), PackedEpisode(data / "e0")
+    window = predict_window(policy, episode, 4, points=8)
+    scores, true = score_window(window, policy.config), 4 / (episode.info.length - 1)
+    assert window.prediction.progress is not None
+    assert scores["progress.abs_error"] == pytest.approx(abs(float(window.prediction.progress[0, 2]) - true))
+    assert scores["progress.abs_error.baseline"] == pytest.approx(0.5 - true)
 
 
 def test_the_end_of_an_episode_has_no_future_to_score(data: Path, checkpoint: Path) -> None:

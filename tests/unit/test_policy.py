@@ -177,6 +177,11 @@ VARIANTS: dict[str, Callable[[PolicyConfig], PolicyConfig]] = {
     "only_action": lambda c: replace(c, foresight=()),
     "one_view": lambda c: replace(c, views=("static",), stats=replace(c.stats, depth_mean=(1.0,), depth_std=(1.0,))),
     "wrist_flow": lambda c: replace(c, flow_view="wrist"),
+    "flow_of_both": lambda c: replace(c, flow_view="both"),
+    "full_flow_of_both": lambda c: replace(c, flow_view="both", flow=replace(c.flow, attention="full")),
+    "flow_in_metres": lambda c: replace(c, flow=replace(c.flow, coordinates="camera")),
+    "future_depth_queries": lambda c: replace(c, future_depth_trunk="own_queries"),
+    "coarse_depth": lambda c: replace(c, depth=replace(c.depth, output_stride=4)),
 }
 
 
@@ -184,7 +189,7 @@ VARIANTS: dict[str, Callable[[PolicyConfig], PolicyConfig]] = {
 def test_every_choice_runs_and_acts_as_in_the_full_pass(name: str) -> None:
     config = VARIANTS[name](preset("tiny"))
     policy, observation = make_policy(config), make_observation(config)
-    start = torch.rand(2, 2, 5, 3)
+    start = torch.rand(2, 2, 6, 3)
     with torch.no_grad():
         out = policy(observation, frames=FRAMES, flow_start=start)
     assert (out.depth is not None) == ("depth" in config.foresight)

@@ -6,7 +6,7 @@ Every line is a full clause for the page; nothing absent gives an empty tuple.
 from __future__ import annotations
 
 from model.config import PolicyConfig
-from trainer.episodes.episode import Episode
+from trainer.episodes.episode import Episode, View
 
 
 def absent(episode: Episode, config: PolicyConfig) -> tuple[str, ...]:
@@ -32,24 +32,41 @@ def absent(episode: Episode, config: PolicyConfig) -> tuple[str, ...]:
             missing.append(f"no {view} intrinsics: nothing in metric 3D")
         elif not episode.has("T_world_camera", view):
             missing.append(f"no {view} camera pose: its points cannot be placed in the world")
-    if config.flow_view in episode.info.views and not episode.has("tracks", config.flow_view):
+    present: list[View] = [view for view in config.flow_views if view in episode.info.views]
+    if present and not any(episode.has("tracks", view) for view in present):
         missing.append("no true flow: predicted tracks have nothing to be compared with")
+    if config.flow.coordinates == "camera" and present and not episode.has("K", present[0]):
+        missing.append("no intrinsics: a flow in metres of the camera has no place in the image")
     return tuple(missing)
 
 
 def absent_metrics(episode: Episode, config: PolicyConfig) -> dict[str, str]:
-    """Why a figure of the catalogue has no value on this episode, by the start of its name.
+    """Why a figure of the catalogue has no value for this policy on this episode, by the start of its name.
 
     The prefixes are those of `metrics.catalog`, with the view in front where a figure is counted by view.
     """
-    reasons: dict[str, str] = {}
+    reasons = _not_predicted(config)
     for view in config.views:
         if view not in episode.info.views:
             reasons[f"{view}."] = f"the episode has no {view} camera"
         elif not episode.has("depth", view):
             reasons[f"{view}.depth."] = reasons[f"{view}.future_depth."] = f"the episode has no {view} depth"
-    if not episode.has("tracks", config.flow_view):
+    if not episode.has("tracks", config.flow_views[0]):
         reasons["flow"] = "the episode has no exact 3D flow"
     if not (episode.has("action") and episode.info.action_space):
         reasons["action."] = "the episode has no actions in known units"
+    return reasons
+
+
+def _not_predicted(config: PolicyConfig) -> dict[str, str]:
+    reasons = {} if config.progress else {"progress.": "the policy predicts no task progress"}
+    if "flow" not in config.foresight:
+        reasons["flow"] = "the policy predicts no flow"
+    for view in config.views:
+        if "depth" not in config.foresight:
+            reasons[f"{view}.depth."] = "the policy predicts no depth"
+        if "future" not in config.foresight:
+            reasons[f"{view}.future_"] = "the policy predicts no future image"
+        elif not config.future_depth:
+            reasons[f"{view}.future_depth."] = "the policy predicts no future depth"
     return reasons

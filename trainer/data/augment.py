@@ -1,6 +1,6 @@
 """Random shift: the whole window moves by one offset a view, borders replicated, and all its labels move along.
 
-Dimensions: b batch, v view, h w pixels.
+Dimensions: b batch, v view, f flow view, h w pixels.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from model.batch import Observation, Targets
 from model.config import PolicyConfig
@@ -27,13 +28,14 @@ def random_offsets(rng: np.random.Generator, config: PolicyConfig) -> Int64[Tens
 def shift(
     observation: Observation, targets: Targets, config: PolicyConfig, offsets: Int64[Tensor, "v 2"]
 ) -> tuple[Observation, Targets]:
-    """Moves images, depth, validity and flow points by `offsets`; points that leave the image get weight 0."""
+    """Moves images, depth, validity, flow points and cameras by `offsets`; points that leave the image get weight 0."""
     moved = {
         name: _shift_images(getattr(targets, name), offsets)
         for name in ("depth", "depth_valid", "future_depth", "future_depth_valid", "future_rgb")
     }
-    dx, dy = (offsets[config.views.index(config.flow_view)].float() / config.image_size).tolist()
-    start = targets.flow_start + torch.tensor([dx, dy, 0.0])
+    moves = offsets[[config.views.index(view) for view in config.flow_views]].float() / config.image_size
+    per_point = moves.repeat_interleave(targets.flow_start.shape[2] // len(moves), 0)
+    start = targets.flow_start + functional.pad(per_point, (0, 1))
     later = start[..., None, :2] + targets.flow_delta[..., :2]
     inside = ((later >= 0) & (later < 1)).all(-1) & ((start[..., :2] >= 0) & (start[..., :2] < 1)).all(-1)[..., None]
     goal = observation.goal_rgb
@@ -47,8 +49,16 @@ def shift(
             flow_start=start,
             flow_weight=targets.flow_weight * inside,
             flow_visible=targets.flow_visible & inside,
+            flow_camera=None if targets.flow_camera is None else _shift_cameras(targets.flow_camera, moves),
         ),
     )
+
+
+def _shift_cameras(K: Float[Tensor, "b f 3 3"], moves: Float[Tensor, "f 2"]) -> Float[Tensor, "b f 3 3"]:
+    """The principal point moves with the image: a place in the camera stays where it is."""
+    moved = K.clone()
+    moved[:, :, :2, 2] += moves
+    return moved
 
 
 def _shift_images(images: Tensor, offsets: Int64[Tensor, "v 2"]) -> Tensor:

@@ -55,7 +55,7 @@ def observation_at(episode: Episode, step: int, config: PolicyConfig, tokenize: 
     """The observation (b = 1) whose newest frame is control step `step`.
 
     Raises:
-        EpisodeError: No image at one of the window's steps, or no image of `config.flow_view` at all.
+        EpisodeError: No image at one of the window's steps, or no image of the (first) flow view at all.
     """
     observation = observe(episode, step, config, tokenize([episode.info.instruction]))
     return add_goal(observation, episode, step, config)
@@ -66,8 +66,8 @@ def observe(
 ) -> Observation:
     """As `observation_at`, with the instruction already tokenised and no goal; `read` may remember images."""
     check_window(episode, step, config.window)
-    if config.flow_view not in episode.info.views:
-        raise EpisodeError(f"{episode.name}: has no camera '{config.flow_view}', which this policy needs")
+    if config.flow_views[0] not in episode.info.views:
+        raise EpisodeError(f"{episode.name}: has no camera '{config.flow_views[0]}', which this policy needs")
     steps = window_steps(step, config.window)
     n_frames, n_steps, size = len(steps), config.window.n_obs_steps, config.image_size
     rgb = torch.zeros(1, n_steps, len(config.views), 3, size, size, dtype=torch.uint8)

@@ -41,6 +41,39 @@ class Points:
     moving: Bool[np.ndarray, " p"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Paths:
+    """Where points of one view really went.
+
+    Attributes:
+        start: x, y as fractions of the image, depth in metres.
+        delta: Displacement from the start after each flow step, in the same units; 0 where it is not known.
+        visible: Depth-tested and inside the image.
+        inside: Known, and inside the image whether hidden or not.
+    """
+
+    start: Float[np.ndarray, "p 3"]
+    delta: Float[np.ndarray, "p l 3"]
+    visible: Bool[np.ndarray, "p l"]
+    inside: Bool[np.ndarray, "p l"]
+
+
+def true_paths(episode: Episode, view: View, step: int, uv: Float[np.ndarray, "p 2"], window: WindowConfig) -> Paths:
+    """The exact flow of pixels with a known depth, over the flow's horizon."""
+    height, width = episode.image_size(view)
+    columns, rows = uv.astype(np.int64).T
+    scale = np.array([width, height, 1.0])
+    first = np.concatenate([uv, episode.depth(view, step)[rows, columns, None]], 1)
+    tracks = episode.tracks(view, step, uv, flow_times(step, window))
+    later = tracks.uvz[..., :2]
+    return Paths(
+        start=first / scale,
+        delta=np.where(tracks.known[..., None], (tracks.uvz - first[:, None]) / scale, 0),
+        visible=tracks.visible,
+        inside=tracks.known & ((later >= 0) & (later < (width, height))).all(-1),
+    )
+
+
 def flow_times(step: int, window: WindowConfig) -> Integer[np.ndarray, " l"]:
     """The control steps at which the flow from `step` is predicted; they may lie beyond the end."""
     return step + window.flow_stride * np.arange(1, window.flow_steps + 1)
@@ -52,14 +85,14 @@ def choose_points(
     """Chooses start points: a pure function of its arguments.
 
     A quarter is drawn among the moving pixels; where there are few, each is taken up to four times; the rest is drawn
-    among all other pixels of known depth. An episode without exact flow gives points drawn evenly from the image.
+    among all other pixels of known depth. An episode without 3D tracks gives points drawn evenly from the image.
 
     Raises:
         EpisodeError: No image at `step`, or not one pixel of known depth.
     """
     rng = np.random.default_rng([seed, step])
     height, width = episode.image_size(view)
-    if not episode.info.has_exact_flow:
+    if not episode.has("tracks", view):
         pixels = _draw(rng, np.arange(height * width), count)
         return _points(pixels, np.zeros(count, bool), width)
     valid = np.isfinite(episode.depth(view, step)).ravel()

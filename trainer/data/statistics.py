@@ -6,20 +6,23 @@ Dimensions: v view, p point, l flow step.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from model.config import PolicyConfig, Statistics
 from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
+from trainer.metrics.flow import unproject
 
-from .points import choose_points, flow_times
+from .images import scaled_intrinsics
+from .points import choose_points, true_paths
 
 _MAX_EPISODES = 64
 _FRAMES_PER_EPISODE = 8
 _PIXEL_STRIDE = 4
 _FLOW_POINTS = 256
-_LEAST_SCALE_XY, _LEAST_SCALE_DEPTH = 0.005, 0.005  # of a split in which hardly anything moves
+_LEAST_SCALE_XY, _LEAST_SCALE_METRES = 0.005, 0.005  # of a split in which hardly anything moves
 
 
 def measure_statistics(episodes: Sequence[Episode], config: PolicyConfig, *, seed: int = 0) -> Statistics:
@@ -34,16 +37,15 @@ def measure_statistics(episodes: Sequence[Episode], config: PolicyConfig, *, see
     rng = np.random.default_rng(seed)
     some = [episodes[index] for index in sorted(rng.permutation(len(episodes))[:_MAX_EPISODES])]
     depths = [_depth_moments(some, view) for view in config.views]
-    lateral, axial = _flow_scales(some, config, seed)
     metres, radians = _action_units(episodes, config.stats)
     known = config.stats
-    return Statistics(
+    return replace(
+        known,
         depth_mean=tuple(m if m is not None else old for (m, _), old in zip(depths, known.depth_mean, strict=True)),
         depth_std=tuple(s if s is not None else old for (_, s), old in zip(depths, known.depth_std, strict=True)),
-        flow_scale_xy=known.flow_scale_xy if lateral is None else lateral,
-        flow_scale_depth=known.flow_scale_depth if axial is None else axial,
         action_metres_per_unit=metres,
         action_radians_per_unit=radians,
+        **_flow_scales(some, config, seed),
     )
 
 
@@ -67,28 +69,33 @@ def _depth_moments(episodes: Sequence[Episode], view: View) -> tuple[float | Non
     return float(valid.mean()), max(float(valid.std()), 1e-3)
 
 
-def _flow_scales(episodes: Sequence[Episode], config: PolicyConfig, seed: int) -> tuple[float | None, float | None]:
-    """Root mean square displacement of moving, visible points: fraction of the image side, metres."""
-    view, window = config.flow_view, config.window
-    lateral: list[np.ndarray] = []
-    axial: list[np.ndarray] = []
-    for episode in episodes:
-        if not episode.info.has_exact_flow or view not in episode.info.views:
-            continue
-        height, width = episode.image_size(view)
-        for step in _some_steps(episode):
-            points = choose_points(episode, step, window, view=view, count=_FLOW_POINTS, seed=seed)
-            uv = points.uv[points.moving]
-            columns, rows = uv.astype(np.int64).T
-            tracks = episode.tracks(view, step, uv, flow_times(step, window))
-            depth = episode.depth(view, step)[rows, columns, None]
-            moved = (tracks.uvz[..., :2] - uv[:, None]) / (width, height)
-            lateral.append(moved[tracks.visible].ravel())
-            axial.append((tracks.uvz[..., 2] - depth)[tracks.visible])
-    if not sum(map(len, axial)):
-        return None, None
-    rms_lateral, rms_axial = (float(np.sqrt(np.mean(np.concatenate(part) ** 2))) for part in (lateral, axial))
-    return max(rms_lateral, _LEAST_SCALE_XY), max(rms_axial, _LEAST_SCALE_DEPTH)
+def _flow_scales(episodes: Sequence[Episode], config: PolicyConfig, seed: int) -> dict[str, float]:
+    """Root mean square displacement of moving, visible points of all flow views, by field; empty without any."""
+    moved: list[np.ndarray] = []
+    metres: list[np.ndarray] = []
+    exact = [episode for episode in episodes if episode.info.has_exact_flow]
+    for episode in exact or episodes:  # a tracker's word counts only where there is no better
+        for view in config.flow_views:
+            if not episode.has("tracks", view):
+                continue
+            K = scaled_intrinsics(episode, view, 1)
+            for step in _some_steps(episode):
+                points = choose_points(episode, step, config.window, view=view, count=_FLOW_POINTS, seed=seed)
+                paths = true_paths(episode, view, step, points.uv[points.moving], config.window)
+                end = paths.start[:, None] + paths.delta
+                metres.append((unproject(end, K) - unproject(paths.start, K)[:, None])[paths.visible])
+                moved.append(paths.delta[paths.visible])
+    if not sum(map(len, moved)):
+        return {}
+    across, along, lateral = (
+        float(np.sqrt(np.mean(np.concatenate(part)[:, which] ** 2)))
+        for part, which in ((moved, slice(2)), (moved, slice(2, 3)), (metres, slice(2)))
+    )
+    return {
+        "flow_scale_xy": max(across, _LEAST_SCALE_XY),
+        "flow_scale_depth": max(along, _LEAST_SCALE_METRES),
+        "flow_scale_lateral": max(lateral, _LEAST_SCALE_METRES),
+    }
 
 
 def _action_units(episodes: Sequence[Episode], known: Statistics) -> tuple[float, float]:

@@ -1,6 +1,7 @@
 """What really came after one time of an episode.
 
-Dimensions: b batch, t observation step, a supervised frame, v view, h w pixels, p point, l flow step, k action step.
+Dimensions: b batch, t observation step, a supervised frame, v view, h w pixels, p point, l flow step, k action step,
+f flow view.
 """
 
 from __future__ import annotations
@@ -9,18 +10,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from model.batch import Targets
 from model.config import PolicyConfig
 from model.errors import EpisodeError
-from trainer.episodes.episode import Episode
+from trainer.episodes.episode import Episode, View
 
-from .images import read_depth, read_rgb
+from .images import read_depth, read_rgb, scaled_intrinsics
 from .observation import check_window, window_steps
-from .points import FLOW_POINTS, choose_points, flow_times
-
-OCCLUDED_WEIGHT = 0.1  # of a point that is tracked but hidden (the convention of Any-point Trajectory Modeling)
+from .points import FLOW_POINTS, choose_points, true_paths
 
 
 def targets_at(
@@ -41,7 +41,7 @@ def targets_at(
         step: Newest control step of the window.
         config: Says what a window is.
         frames: Supervised frames, increasing indices into t. Those that are padding are masked.
-        points: Flow points of each supervised frame; all 1250 in evaluation, fewer in training.
+        points: Flow points of each supervised frame and flow view; all 1250 in evaluation, fewer in training.
         seed: Of the choice of points, see `choose_points`.
 
     Raises:
@@ -98,33 +98,52 @@ def _images(episode: Episode, supervised: dict[int, int], n_rows: int, config: P
 def _flow(
     episode: Episode, supervised: dict[int, int], n_rows: int, config: PolicyConfig, points: int, seed: int
 ) -> dict[str, Tensor]:
-    """Start points of every supervised frame and where they went."""
+    """Start points of every supervised frame and where they went, view by view."""
+    views = [_flow_of(episode, view, supervised, n_rows, config, points, seed) for view in config.flow_views]
+    flow = {name: torch.from_numpy(np.concatenate([found[name] for found in views], 2)) for name in views[0]}
+    if config.flow.coordinates == "camera":
+        flow["flow_camera"] = flow_cameras(episode, config)
+    return flow
+
+
+def _flow_of(
+    episode: Episode,
+    view: View,
+    supervised: dict[int, int],
+    n_rows: int,
+    config: PolicyConfig,
+    points: int,
+    seed: int,
+) -> dict[str, np.ndarray]:
+    """The points of one view; all zero where the episode has no such camera or no exact flow."""
     n_steps = config.window.flow_steps
     start, moving = np.zeros((1, n_rows, points, 3), np.float32), np.zeros((1, n_rows, points), bool)
     delta = np.zeros((1, n_rows, points, n_steps, 3), np.float32)
     weight = np.zeros((1, n_rows, points, n_steps), np.float32)
     visible = np.zeros((1, n_rows, points, n_steps), bool)
-    view = config.flow_view
-    height, width = episode.image_size(view)
-    for row, at in supervised.items() if episode.info.has_exact_flow else ():
+    known = episode.has("tracks", view)
+    for row, at in supervised.items() if known else ():
         chosen = choose_points(episode, at, config.window, view=view, count=points, seed=seed)
-        columns, rows = chosen.uv.astype(np.int64).T
-        scale = np.array([width, height, 1.0])
-        first = np.concatenate([chosen.uv, episode.depth(view, at)[rows, columns, None]], 1)
-        tracks = episode.tracks(view, at, chosen.uv, flow_times(at, config.window))
-        uv = tracks.uvz[..., :2]
-        inside = tracks.known & ((uv >= 0) & (uv < (width, height))).all(-1)
-        start[0, row], moving[0, row] = first / scale, chosen.moving
-        delta[0, row] = np.where(tracks.known[..., None], (tracks.uvz - first[:, None]) / scale, 0)
-        weight[0, row] = np.where(tracks.visible, 1.0, OCCLUDED_WEIGHT) * inside
-        visible[0, row] = tracks.visible
+        paths = true_paths(episode, view, at, chosen.uv, config.window)
+        start[0, row], moving[0, row], delta[0, row] = paths.start, chosen.moving, paths.delta
+        weight[0, row] = np.where(paths.visible, 1.0, config.loss.flow_occluded) * paths.inside
+        visible[0, row] = paths.visible
     return {
-        "flow_start": torch.from_numpy(start),
-        "flow_delta": torch.from_numpy(delta),
-        "flow_weight": torch.from_numpy(weight),
-        "flow_visible": torch.from_numpy(visible),
-        "flow_moving": torch.from_numpy(moving),
+        "flow_start": start,
+        "flow_delta": delta,
+        "flow_weight": weight,
+        "flow_visible": visible,
+        "flow_moving": moving,
     }
+
+
+def flow_cameras(episode: Episode, config: PolicyConfig) -> Float[Tensor, "1 f 3 3"]:
+    """`Targets.flow_camera` of an episode; the identity for a view whose intrinsics it does not have."""
+    K = [
+        scaled_intrinsics(episode, view, 1) if view in episode.info.views and episode.has("K", view) else np.eye(3)
+        for view in config.flow_views
+    ]
+    return torch.from_numpy(np.stack(K)[None].astype(np.float32))
 
 
 def _progress(episode: Episode, steps: list[int], config: PolicyConfig) -> Tensor:

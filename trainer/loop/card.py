@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from model.config import PolicyConfig
+from model.open_choices import answers
 
 _INTENDED = (
     "Made to look at foresight: predicted current depth, future RGB-D and 3D flow beside what really came. It has seen "
@@ -33,7 +34,8 @@ def model_card(config: PolicyConfig, metadata: Mapping[str, Any]) -> str:
         _table("Training", _flat(metadata.get("training", {}))),
         _metrics(metadata.get("metrics")),
         "" if "imported" in metadata else "## Limits\n\n" + _INTENDED,
-        _table("Every choice the paper leaves open (and those it states)", _flat(dataclasses.asdict(config))),
+        _open_choices(config),
+        _table("Every field of the configuration", _flat(dataclasses.asdict(config))),
         "## Licence\n\n" + ("That of the imported file." if "imported" in metadata else _LICENCE),
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -63,6 +65,19 @@ def _encoders(config: PolicyConfig, encoders: Any) -> str:
             *rows,
         ]
     )
+
+
+def _open_choices(config: PolicyConfig) -> str:
+    """What the paper does not say, and what this policy does."""
+    rows: list[str] = []
+    asked = ""
+    for answer in answers(config):
+        question = "" if answer.question == asked else answer.question
+        others = ", ".join(_text(choice) for choice in answer.choices if choice != answer.value)
+        rows.append(f"| {question} | `{answer.field}` | {_text(answer.value)} | {others} |")
+        asked = answer.question
+    head = ["## What the paper leaves open", "", "| question | field | here | could be |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows])
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

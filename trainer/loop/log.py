@@ -69,10 +69,11 @@ def progress_line(record: Mapping[str, Any], status: Status) -> str:
     total = f"/{status.total}" if status.total else ""
     eta = f"{status.eta_s / 60:.0f} min left" if status.eta_s is not None else "measuring pace"
     terms = "  ".join(f"{name} {value:.4f}" for name, value in record["terms"].items() if name != "total")
+    active = f"  active latents {record['latent_active']:.1f}" if "latent_active" in record else ""
     return (
         f"step {status.step}{total} ({status.fraction:.0%}, {eta})  phase {status.phase}  loss {record['loss']:.4f}  "
-        f"[{terms}]  lr {record['lr']:.1e}  grad {record['grad_norm']:.2f}  {record['windows_per_s']:.1f} windows/s  "
-        f"data wait {record['data_wait']:.0%}"
+        f"[{terms}]{active}  lr {record['lr']:.1e}  grad {record['grad_norm']:.2f}  "
+        f"{record['windows_per_s']:.1f} windows/s  data wait {record['data_wait']:.0%}"
     )
 
 

@@ -131,6 +131,7 @@ class Run:
                 "phase": phase,
                 "loss": result.terms["total"],
                 "terms": {name: value for name, value in result.terms.items() if name != "total"},
+                **result.watched,
                 "lr": lr,
                 "grad_norm": result.grad_norm,
                 "applied": result.applied,

@@ -11,13 +11,14 @@ from torch.optim import AdamW
 
 from model.batch import Observation, Targets
 from model.config import PolicyConfig
-from model.losses import loss_terms, total_loss
+from model.losses import active_latents, loss_terms, total_loss
 from model.policy import Policy
 
 from .ema import Ema
 
 Precision = Literal["fp32", "bf16"]
 CLIP_NORM = 1.0
+WATCHED = frozenset({"latent_active"})
 FORESIGHT = frozenset({"depth", "future", "flow"})
 ALL_DECODERS = FORESIGHT | {"action", "progress"}
 
@@ -28,11 +29,14 @@ class StepResult:
 
     Attributes:
         terms: Every loss term, unweighted, and `total`, the weighted sum that was minimised.
+        watched: What is not minimised but says how training goes: `latent_active`, the dimensions of the action CVAE's
+            posterior that vary over the batch (phase 2).
         grad_norm: Before clipping.
         applied: False when loss or gradient was not finite and the update was skipped.
     """
 
     terms: dict[str, float]
+    watched: dict[str, float]
     grad_norm: float
     applied: bool
 
@@ -75,10 +79,10 @@ class Updater:
         self._optimizer.zero_grad(set_to_none=True)
         summed: dict[str, torch.Tensor] = {}
         for observation, targets in batches:
-            terms = self._terms(observation, targets, phase)
+            terms, watched = self._terms(observation, targets, phase)
             total = total_loss(terms, self._config.loss, with_action=phase == 2)
             (total / len(batches)).backward()
-            for name, value in {**terms, "total": total}.items():
+            for name, value in {**terms, "total": total, **watched}.items():
                 summed[name] = summed.get(name, torch.zeros((), device=self._device)) + value.detach() / len(batches)
         norm = torch.nn.utils.clip_grad_norm_(self.policy.parameters(), CLIP_NORM)
         # One transfer for everything that is read on the host: the only point where a GPU is waited for.
@@ -87,9 +91,14 @@ class Updater:
         if finite:
             self._optimizer.step()
             self._ema.update()
-        return StepResult(terms=dict(zip(summed, values[1:], strict=True)), grad_norm=values[0], applied=finite)
+        named = dict(zip(summed, values[1:], strict=True))
+        watched = {name: named.pop(name) for name in WATCHED & named.keys()}
+        return StepResult(terms=named, watched=watched, grad_norm=values[0], applied=finite)
 
-    def _terms(self, observation: Observation, targets: Targets, phase: int) -> dict[str, torch.Tensor]:
+    def _terms(
+        self, observation: Observation, targets: Targets, phase: int
+    ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """The loss terms, and what is watched beside them."""
         observation = observation.to(self._device, non_blocking=True)
         targets = targets.to(self._device, non_blocking=True)
         with self._autocast:
@@ -100,4 +109,8 @@ class Updater:
                 action=targets.action if phase == 2 else None,
                 decoders=ALL_DECODERS if phase == 2 else FORESIGHT,
             )
-        return loss_terms(prediction, targets, observation, self._config)
+        watched: dict[str, torch.Tensor] = {}
+        if prediction.latent_mean is not None:
+            acted = observation.frame_mask & targets.action_mask.any(-1)
+            watched["latent_active"] = active_latents(prediction.latent_mean, acted)
+        return loss_terms(prediction, targets, observation, self._config), watched

@@ -122,6 +122,12 @@ METRICS: dict[str, Metric] = {
         baseline=_HOLD,
         perfect=1.0,
     ),
+    "progress.abs_error": Metric(
+        unit="",
+        better="lower",
+        definition="|predicted - true| share of the episode that has passed, at the newest frame.",
+        baseline="always 0.5: the mean progress of every episode, those of the training data included",
+    ),
 }
 
 

@@ -126,6 +126,11 @@ def action_scores(
     return scores
 
 
+def progress_scores(predicted: float, true: float) -> dict[str, float]:
+    """Share of the task that is done, against half of it."""
+    return _paired("progress.", {"abs_error": abs(predicted - true)}, {"abs_error": abs(0.5 - true)})
+
+
 def _paired(prefix: str, model: dict[str, float], baseline: dict[str, float]) -> dict[str, float]:
     named = {prefix + name: value for name, value in model.items()}
     return named | {f"{prefix}{name}{BASELINE}": value for name, value in baseline.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -11,13 +10,14 @@ from jaxtyping import Float, UInt8
 
 from model.batch import Observation, Prediction, Targets
 from model.config import PolicyConfig, Statistics
+from model.geometry import flow_in_image
 from model.policy import Policy
 from trainer.data.images import scaled_intrinsics
 from trainer.data.windows import observation_at, targets_at
 from trainer.episodes.episode import Episode
 
 from .action import in_units_of
-from .step import action_scores, depth_scores, flow_scores, future_scores, visibility_scores
+from .step import action_scores, depth_scores, flow_scores, future_scores, progress_scores, visibility_scores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,8 @@ def score_window(
     for index, view in enumerate(config.views):
         if bool(window.observation.view_mask[0, index]):
             scores |= {f"{view}.{name}": value for name, value in _view_scores(window, config, index).items()}
-    return scores | _flow_scores(window, config) | _action_scores(window, config.stats, mean_action)
+    scores |= _flow_scores(window, config)
+    return scores | _action_scores(window, config.stats, mean_action) | _progress_scores(window)
 
 
 def rgb_now(window: Window, view: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -100,28 +101,71 @@ def _view_scores(window: Window, config: PolicyConfig, view: int) -> dict[str, f
 
 
 def _flow_scores(window: Window, config: PolicyConfig) -> dict[str, float]:
-    targets, prediction = window.targets, window.prediction
-    known = targets.flow_weight[0, 0].numpy() > 0
-    if prediction.flow_delta is None or prediction.flow_visible_logit is None or not known.any():
+    """Figures of every flow view; those of a second one have its name in front."""
+    if window.prediction.flow_delta is None or window.prediction.flow_visible_logit is None:
         return {}
-    view = config.views.index(config.flow_view)
+    scores: dict[str, float] = {}
+    for index, view in enumerate(config.flow_views):
+        found = _flow_scores_of(window, config, index, window.prediction.flow_visible_logit)
+        scores |= found if index == 0 else {f"{view}.{name}": value for name, value in found.items()}
+    return scores
+
+
+def _flow_scores_of(
+    window: Window, config: PolicyConfig, index: int, visible_logit: Float[torch.Tensor, "1 1 p l"]
+) -> dict[str, float]:
+    """Figures of one flow view, by index; empty where its truth is not known."""
+    view, targets, depth = config.flow_views[index], window.targets, window.prediction.depth
+    points = _points_of(window, config, index)
+    known = targets.flow_weight[0, 0, points].numpy() > 0
+    if not known.any():
+        return {}
     to_pixels = np.array([config.image_size, config.image_size, 1.0])
-    start = _array(targets.flow_start[0, 0]) * to_pixels
-    true = start[:, None] + _array(targets.flow_delta[0, 0]) * to_pixels
-    delta = _array(prediction.flow_delta[0, 0]) * to_pixels
-    K, moving = (
-        scaled_intrinsics(window.episode, config.flow_view, config.image_size),
-        targets.flow_moving[0, 0].numpy(),
-    )
-    score = partial(flow_scores, uvz_true=true, known=known, moving=moving, K=K)
-    scores = score(uvz=start[:, None] + delta, start_uvz=start)
-    if prediction.depth is not None and not config.flow.start_depth:  # else the true depth is in the prediction
+    start = _array(targets.flow_start[0, 0, points])
+    true = (start[:, None] + _array(targets.flow_delta[0, 0, points])) * to_pixels
+    K, moving = scaled_intrinsics(window.episode, view, config.image_size), targets.flow_moving[0, 0, points].numpy()
+
+    def score(start: Float[np.ndarray, "p 3"], start_depth: str) -> dict[str, float]:
+        uvz = (start[:, None] + _image_flow(window, config, index, start)) * to_pixels
+        first = start * to_pixels
+        return flow_scores(
+            uvz=uvz, uvz_true=true, start_uvz=first, known=known, moving=moving, K=K, start_depth=start_depth
+        )
+
+    scores = score(start, "true")
+    if depth is not None and not config.flow.start_depth:  # else the true depth is in the prediction
         own = start.copy()
-        columns, rows = (np.clip(start[:, i].astype(int), 0, config.image_size - 1) for i in (0, 1))
-        own[:, 2] = _array(prediction.depth[0, 0, view])[rows, columns]
-        scores |= score(uvz=own[:, None] + delta, start_uvz=own, start_depth="predicted")
-    probability = _array(prediction.flow_visible_logit[0, 0].sigmoid())
-    return scores | visibility_scores(probability, targets.flow_visible[0, 0].numpy(), known, moving)
+        columns, rows = (
+            np.clip((start[:, i] * config.image_size).astype(int), 0, config.image_size - 1) for i in (0, 1)
+        )
+        own[:, 2] = _array(depth[0, 0, config.views.index(view)])[rows, columns]
+        scores |= score(own, "predicted")
+    probability = _array(visible_logit[0, 0, points].sigmoid())
+    return scores | visibility_scores(probability, targets.flow_visible[0, 0, points].numpy(), known, moving)
+
+
+def _points_of(window: Window, config: PolicyConfig, index: int) -> slice:
+    """Where the points of a flow view stand."""
+    count = window.targets.flow_start.shape[2] // len(config.flow_views)
+    return slice(index * count, (index + 1) * count)
+
+
+def _image_flow(
+    window: Window, config: PolicyConfig, index: int, start: Float[np.ndarray, "p 3"]
+) -> Float[np.ndarray, "p l 3"]:
+    """Predicted displacements of a view's points in image sides and metres of depth.
+
+    Where the policy predicts metres along the camera's axes they depend on the depth of `start`.
+    """
+    delta, camera = window.prediction.flow_delta, window.targets.flow_camera
+    if delta is None:
+        raise ValueError("this prediction has no flow")
+    delta = delta[:, :, _points_of(window, config, index)]
+    if config.flow.coordinates == "camera" and camera is not None:
+        delta = flow_in_image(
+            torch.from_numpy(start)[None, None], delta.double(), camera[:, index : index + 1].double()
+        )
+    return _array(delta[0, 0])
 
 
 def _action_scores(window: Window, stats: Statistics, mean_action: Float[np.ndarray, " 7"] | None) -> dict[str, float]:
@@ -138,6 +182,13 @@ def _action_scores(window: Window, stats: Statistics, mean_action: Float[np.ndar
     return action_scores(predicted, true, space=space, gripper_before=before, mean_action=mean)
 
 
+def _progress_scores(window: Window) -> dict[str, float]:
+    if window.prediction.progress is None or window.targets.progress is None:
+        return {}
+    predicted, true = (float(x[0, window.newest]) for x in (window.prediction.progress, window.targets.progress))
+    return progress_scores(predicted, true)
+
+
 def _gripper_before(episode: Episode, step: int) -> float:
     """The gripper command of the step before, 0 shut or 1 open; at the start of an episode, how it stands."""
     before = episode.action[step - 1, 6] if step > 0 or not episode.has("state") else episode.state[0, 7]
@@ -145,7 +196,7 @@ def _gripper_before(episode: Episode, step: int) -> float:
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.float().numpy().astype(np.float64)
+    return tensor.double().numpy()
 
 
 def _image(tensor: torch.Tensor) -> UInt8[np.ndarray, "h w 3"]:

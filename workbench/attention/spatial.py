@@ -61,10 +61,10 @@ def flow_points(weights: Weights, maps: AttentionMaps) -> Float[np.ndarray, " p"
     """Weight of every flow point: tokens -> points by the rule; adds up to the weight on the FLOW tokens.
 
     Raises:
-        ConfigError: The policy has no flow decoder.
+        ConfigError: The policy has no flow decoder, or one for the wrist only, whose points are not drawn.
     """
     if maps.points is None:
-        raise ConfigError("this policy predicts no flow, so nothing can be shared out over flow points")
+        raise ConfigError("this policy predicts no flow of the static camera: there are no points to share out over")
     return share_out(weights.tokens[maps.keys(FLOW)], maps.points)
 
 

@@ -20,6 +20,8 @@ _WORDS = {
     "flow": "3D flow",
     "flow_predicted_start": "3D flow from predicted depth",
     "action": "action",
+    "progress": "task progress",
+    "abs_error": "error",
     "moving": "moving points",
     "still": "still points",
     "abs_rel": "AbsRel",
@@ -44,9 +46,10 @@ _WORDS = {
 }
 
 
-def label_of(name: str) -> str:
-    """`static.depth.rmse_m` -> `static · depth now · RMSE`."""
-    return " · ".join(_WORDS.get(part, part.replace("_", " ")) for part in name.split("."))
+def label_of(name: str, *, pseudo: bool = False) -> str:
+    """`static.depth.rmse_m` -> `static · depth now · RMSE`; `pseudo` says that the truth is an estimate."""
+    words = [_WORDS.get(part, part.replace("_", " ")) for part in name.split(".")]
+    return " · ".join([*words, "against pseudo"] if pseudo else words)
 
 
 def unit_of(name: str) -> str:

@@ -113,7 +113,8 @@ def declared_by(config: PolicyConfig) -> Spec:
     inputs = tuple(group.name for group in order if group.name.endswith(("LANG", "STATE", "_PATCH", "_CLS")))
     inputs = tuple(name for name in inputs if name not in goal)
     queries = tuple(group.name for group in order if group.name not in (*goal, *inputs))
-    future = tuple(name for name in queries if name.startswith("FUT_"))
+    future = tuple(name for name in queries if name.startswith("FUT"))
+    flow = tuple(name for name in queries if name.startswith("FLOW"))
     in_frame: Pattern = "all" if tokens.input_causality == "frame" else "causal"
     rules = [
         Rule(attender=inputs, attended=inputs, earlier="all", same=in_frame),
@@ -121,9 +122,8 @@ def declared_by(config: PolicyConfig) -> Spec:
         Rule(attender=goal, attended=goal, same=in_frame),
         Rule(attender=(*inputs, *queries), attended=goal, earlier="all"),
     ]
-    if "FLOW" in queries:
-        seers = ("ACT", *future) if tokens.future_sees_flow else ("ACT",)
-        rules.append(Rule(attender=seers, attended=("FLOW",), same="all"))
+    seers = ("ACT", *future) if tokens.future_sees_flow else ("ACT",)
+    rules.append(Rule(attender=seers, attended=flow, same="all"))
     if tokens.act_sees_future:
         rules.append(Rule(attender=("ACT",), attended=future, same="all"))
     if tokens.query_group_attn == "group":
@@ -144,9 +144,12 @@ def _groups(config: PolicyConfig) -> tuple[Group, ...]:
     groups += [Group(name="LANG", count=1), Group(name="STATE", count=1)]
     for letter in letters:
         groups += [Group(name=f"{letter}_PATCH", count=latents), Group(name=f"{letter}_CLS", count=1)]
+    flow = ["FLOW", "FLOW_W"] if config.flow_view == "both" else ["FLOW"]
+    own_depth = config.future_depth and config.future_depth_trunk == "own_queries"
+    future = [f"{kind}_{x}" for kind in (["FUT", "FUTD"] if own_depth else ["FUT"]) for x in letters]
     members = {
-        "FLOW": [Group(name="FLOW", count=tokens.flow)] if "flow" in config.foresight else [],
-        "FUT": [Group(name=f"FUT_{x}", count=tokens.future) for x in letters] if "future" in config.foresight else [],
+        "FLOW": [Group(name=x, count=tokens.flow) for x in flow] if "flow" in config.foresight else [],
+        "FUT": [Group(name=x, count=tokens.future) for x in future] if "future" in config.foresight else [],
         "DEPTH": [Group(name=f"DEPTH_{x}", count=tokens.depth) for x in letters]
         if "depth" in config.foresight and config.depth_source == "depth_query"
         else [],

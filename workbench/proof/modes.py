@@ -14,16 +14,21 @@ was on and off; `checkpointed` layers recomputed in the backward pass; `train` w
 DEFAULT_MODES: tuple[Mode, ...] = ("sdpa", "eager", "capture")
 
 TOLERANCE: dict[str, float] = {
-    "sdpa": 1e-4,
-    "eager": 1e-4,
+    "sdpa": 5e-5,
+    "eager": 5e-5,
     "capture": 1e-5,
     "eval": 0.0,
     "checkpointed": 1e-5,
-    "compiled": 1e-3,
-    "autocast": 0.3,
+    "compiled": 5e-5,
+    "autocast": 0.15,
 }
-"""Largest difference of trunk outputs (unit variance after the last LayerNorm) from the reference mode. Rounding of
-float32 in another order, of bfloat16 over a dozen layers, or none at all; `train` has random outputs and no entry."""
+"""Largest difference of trunk outputs (unit variance after the last LayerNorm) from the reference mode.
+
+Eager and compiled sum the same float32 products in another order: 3e-6 with the bundled weights, 7e-6 with twelve
+layers of random weights three times as large as trained ones, which is where rounding grows most. Autocast rounds to
+eight bits of mantissa: 0.042 and 0.068 with the same weights, twice that is allowed. Capture and recomputation were
+bit-equal on a CPU; they may run on other kernels of a GPU. `train` has random outputs and no entry.
+"""
 
 INEXACT = ("autocast", "train")
 """Modes in which rounding or dropout can hide an allowed influence."""

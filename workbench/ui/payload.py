@@ -19,9 +19,19 @@ from trainer.episodes.episode import Episode, EpisodeInfo, View
 from ..charts.panels import ClipScales, Panel, future_panels, now_panels
 from ..charts.tables import NumberRow, PointRow, number_rows, point_rows
 from ..foresight import REMARKS, Foresight
+from ..pseudo import PSEUDO, PSEUDO_DEPTH, PSEUDO_TRACKS, image_tracks
 
 Json = dict[str, Any]
-_BADGED = ("no_flow", "flat_flow", "patch_colours", "given_goal")
+_BADGED = (
+    "no_flow",
+    "flat_flow",
+    "wrist_flow",
+    "also_wrist_flow",
+    "patch_colours",
+    "given_goal",
+    PSEUDO_DEPTH,
+    PSEUDO_TRACKS,
+)
 """Remarks that no empty panel makes."""
 _DRAWN_TRACKS = 160
 """More lines than this hide the image; the page says how many of how many it draws."""
@@ -37,18 +47,20 @@ def frame_payload(foresight: Foresight, view: View, scales: ClipScales, *, origi
         "numbers": [number_cells(row) for row in number_rows(foresight)],
         "points": [point_cells(row, foresight) for row in point_rows(foresight)],
         "remarks": [REMARKS[name] for name in foresight.remarks if name in _BADGED],
-        "no_points": REMARKS["no_flow"] if "no_flow" in foresight.remarks else "",
+        "no_points": next((REMARKS[name] for name in ("no_flow", "wrist_flow") if name in foresight.remarks), ""),
         "tracks": tracks(foresight),
     }
 
 
 def recorded_payload(episode: Episode, step: int, view: View, scales: ClipScales) -> Json:
-    """What is known without a policy: the recorded image and its true depth. Needs no torch."""
+    """What is known without a policy: the recorded image, its depth and a tracker's lines. Needs no torch."""
     panels = [Panel(key=f"{view}.rgb", title="RGB", image=episode.rgb(view, step))]
-    if episode.info.depth_origin is not None:
+    if episode.has("depth", view):
         scale = scales.depth[view]
         depth = scale.paint(episode.depth(view, step))
-        panels.append(Panel(key=f"{view}.depth_true", title="depth true", image=depth, scale=scale))
+        panels.append(
+            Panel(key=f"{view}.depth_true", title=f"depth {episode.info.depth_origin}", image=depth, scale=scale)
+        )
     return {"t": step, "future_t": None, "origin": "recorded", **sheet(panels), "numbers": [], "points": []}
 
 
@@ -119,8 +131,15 @@ def tracks(foresight: Foresight) -> Json:
         "true": None if true is None else plain(np.round(true.astype(float), 1)),
         "of": len(flow.uvz),
         "moving": len(chosen),
-        "start_depth": flow.start_depth,
+        "start_depth": PSEUDO if flow.start_depth == "true" and PSEUDO_DEPTH in foresight.remarks else flow.start_depth,
+        "pseudo": PSEUDO_TRACKS in foresight.remarks,
     }
+
+
+def labelled_payload(episode: Episode, step: int, view: View, size: Sequence[int] | None) -> Json | None:
+    """A tracker's lines over a picture of `size` (height, width), 0.1 px steps; None without any."""
+    found = None if size is None else image_tracks(episode, view, step, (size[0], size[1]))
+    return None if found is None else {**found, "lines": plain(np.round(found["lines"].astype(float), 1))}
 
 
 def badges(info: EpisodeInfo) -> list[str]:
