@@ -18,7 +18,7 @@ from workbench.proof.declared import declared_by
 from workbench.proof.perturbation import covering_frames, forbidden_trials
 from workbench.proof.policy import PolicySubject, proof_config, random_policy
 from workbench.proof.prove import prove
-from workbench.proof.reach import hops, reach, shortest_path
+from workbench.proof.reach import Paths, hops, reach
 from workbench.proof.report import Extent, Group, Verdict
 from workbench.proof.sequence import TokenTable, extent
 from workbench.proof.spec_file import parse_spec, read_spec
@@ -112,8 +112,8 @@ def test_reach_grows_with_layers_and_paths_say_how() -> None:
     assert reach([mask])[0].tolist() == [True, True, False, False]
     assert reach([mask] * 2)[0].tolist() == [True, True, True, False]
     assert hops([mask] * 3)[0].tolist() == [0, 1, 2, 3]
-    assert shortest_path([mask] * 3, 0, 2) == [(1, 2, 1), (2, 1, 0)]
-    assert shortest_path([mask], 0, 2) == []
+    assert Paths([mask] * 3).shortest(0, 2) == [(1, 2, 1), (2, 1, 0)]
+    assert Paths([mask]).shortest(0, 2) == []
     order = [mask, torch.zeros_like(mask)]
     assert hops(order)[0].tolist() == [0, 1, -1, -1]
 

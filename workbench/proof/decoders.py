@@ -7,91 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from model.batch import Prediction
-from model.config import PolicyConfig
 from model.embedding import Embedded
 from model.policy import ALL_DECODERS, Policy
 
 from .declared import Rule, Spec
 from .evidence import Evidence
+from .findings import Findings, Reproduction
 from .perturbation import Trial, note_trials, replace
 from .policy import PolicySubject, redraw_zeros
+from .readers import POINTS, Reader, readers
 from .report import Cell, Group
 from .sequence import TokenTable
-from .verdict import Findings, Reproduction, judge
-
-POINTS = 16
-_LETTERS = {"static": "S", "wrist": "W"}
-Read = Callable[[Prediction], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reader:
-    """One output of a decoder.
-
-    Attributes:
-        name: For reports.
-        groups: What it may read, in its own frame.
-        value: Picks it from the prediction of one frame: (b, ...).
-        detached: Of these, the groups that it reads without a gradient.
-    """
-
-    name: str
-    groups: tuple[str, ...]
-    value: Read
-    detached: tuple[str, ...] = ()
-
-
-def readers(config: PolicyConfig) -> list[Reader]:
-    """Every decoder output that a configuration stands for, and the trunk outputs it may read."""
-    found: list[Reader] = []
-    sources = {
-        "image_tokens": ("{}_PATCH", "{}_CLS"),
-        "future_query": ("FUT_{}",),
-        "depth_query": ("DEPTH_{}",),
-    }[config.depth_source]
-    for index, view in enumerate(config.views):
-        letter = _LETTERS[view]
-        depth = tuple(name.format(letter) for name in sources)
-        if "depth" in config.foresight:
-            found.append(Reader(name=f"depth, {view}", groups=depth, value=_view("depth", index)))
-        if "future" in config.foresight:
-            future = (f"FUT_{letter}",)
-            found.append(Reader(name=f"future RGB, {view}", groups=future, value=_view("future_rgb", index)))
-            if config.future_depth:
-                # The composed future depth starts from the predicted current one, through which no gradient flows.
-                blended = depth if config.future_readout == "composite" else ()
-                detached = tuple(name for name in blended if name not in future)
-                reads = tuple(dict.fromkeys((*future, *blended)))
-                name = f"future depth, {view}"
-                found.append(Reader(name=name, groups=reads, value=_view("future_depth", index), detached=detached))
-    if "flow" in config.foresight:
-        found.append(Reader(name="flow", groups=("FLOW",), value=_flow))
-    found.append(Reader(name="action", groups=("ACT",), value=lambda prediction: _whole(prediction.action)))
-    if config.progress:
-        found.append(Reader(name="progress", groups=("PROG",), value=lambda prediction: _whole(prediction.progress)))
-    return found
-
-
-def _view(field: str, index: int) -> Read:
-    return lambda prediction: _whole(getattr(prediction, field))[:, :, index]
-
-
-def _flow(prediction: Prediction) -> Tensor:
-    visible = _whole(prediction.flow_visible_logit)
-    return torch.cat([_whole(prediction.flow_delta), visible[..., None]], -1)
-
-
-def _whole(value: Tensor | None) -> Tensor:
-    if value is None:
-        raise LookupError("a decoder that the configuration has made no prediction")
-    return value
+from .verdict import judge
 
 
 def prove_decoders(policy: Policy, frame: int, *, expression: str, seed: int = 0) -> tuple[Cell, ...]:
@@ -155,7 +88,7 @@ def _decoder(policy: Policy, frame: int) -> Callable[[Tensor], Prediction]:
     rgb = torch.randint(0, 256, (shape[1], 3, size, size), dtype=torch.uint8, device=device)
     with torch.no_grad():
         images = policy.embedding.encode_images(rgb)
-    start = torch.rand(1, 1, POINTS, 3, device=device)
+    start = torch.rand(1, 1, POINTS * len(config.flow_views), 3, device=device)
     decoders = ALL_DECODERS & {*config.foresight, "action", "progress"}
 
     def decode(hidden: Float[Tensor, "b t n d"]) -> Prediction:
@@ -191,9 +124,13 @@ def _gradients(
     for reader in wanted:
         value = _value(reader, prediction, frame)
         direction = torch.randn_like(value)
-        direction = direction / direction.norm()
-        options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-        (gradient,) = torch.autograd.grad(value, x, direction, **options)
+        (gradient,) = torch.autograd.grad(
+            (value * direction).sum() / direction.norm(),
+            x,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
         size = gradient[0].abs().amax(-1).flatten().double().cpu()
         hidden_from_gradient = torch.tensor([group.name in reader.detached for group in table.groups])
         size[hidden_from_gradient[table.group[columns]]] = torch.nan
@@ -216,26 +153,28 @@ def _perturbations(
     frame: int,
     declared: Tensor,
 ) -> Evidence:
-    """Every group of the frame by itself; of the other frames, group by group, all frames before or after at once."""
+    """Every group of the frame by itself and all other frames at once; these one by one where that shows a change."""
     columns = _columns(table, hidden)
-    place = {int(position): index for index, position in enumerate(columns)}
-    trials: list[Trial] = []
-    for group in sorted(set(table.group[columns].tolist())):
-        keys = table.positions(group)
-        when = table.frame[keys]
-        parts = (keys[when == frame], keys[when < frame], keys[when > frame])
-        trials += [Trial(keys=part, block=True) for part in parts if len(part)]
-    flat = hidden.flatten(1, 2)
-    clean = decode(hidden)
-    found = Evidence.of(table.length)
-    for trial in trials:
-        moved = Trial(keys=torch.tensor([place[int(key)] for key in trial.keys]), block=True)
-        made = decode(replace(flat, [moved], seed=1).unflatten(1, hidden.shape[1:3]))
-        change = torch.full((1, table.length), torch.nan)
-        for reader in wanted:
-            before, after = (_value(reader, prediction, frame) for prediction in (clean, made))
-            change[0, _row(table, reader, frame)] = (before - after).abs().max().cpu()
-        note_trials(found, [trial], change, declared)
+    place = torch.full((table.length,), -1).index_copy(0, columns, torch.arange(len(columns)))
+    when = table.frame[columns]
+    parts = [columns[table.group[columns] == group] for group in table.group[columns].unique()]
+    found, clean = Evidence.of(table.length), decode(hidden)
+
+    def run(trials: list[Trial]) -> bool:
+        change = torch.full((len(trials), table.length), torch.nan)
+        for trial, moved in zip(trials, change, strict=True):
+            there = Trial(keys=place[trial.keys], block=True)
+            made = decode(replace(hidden.flatten(1, 2), [there], seed=1).unflatten(1, hidden.shape[1:3]))
+            for reader in wanted:
+                before, after = (_value(reader, prediction, frame) for prediction in (clean, made))
+                moved[_row(table, reader, frame)] = (before - after).abs().max().cpu()
+        return note_trials(found, trials, change, declared)
+
+    own = [Trial(keys=keys[table.frame[keys] == frame], block=True) for keys in parts]
+    others = columns[when != frame]
+    if run([*own, *([Trial(keys=others, block=False)] if len(others) else [])]):
+        split = [keys[side] for keys in parts for side in (table.frame[keys] < frame, table.frame[keys] > frame)]
+        run([Trial(keys=keys, block=True) for keys in split if len(keys)])
     return found
 
 

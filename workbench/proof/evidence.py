@@ -1,6 +1,6 @@
 """What was measured, pair of tokens by pair of tokens, whatever the method.
 
-Dimensions: q rows, k columns: all tokens, or those of two groups.
+Dimensions: q rows, k columns: all tokens, or the rows that were read.
 """
 
 from __future__ import annotations

@@ -165,8 +165,10 @@ def _product(out: Tensor, given: Tensor, rows: Tensor) -> Float[Tensor, " n"]:
     rng = torch.Generator().manual_seed(int(rows[0]))
     direction = torch.randn(chosen.shape, dtype=torch.float64, generator=rng)
     direction = (direction / direction.norm(dim=-1, keepdim=True)).to(chosen)
-    options = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-    (gradient,) = torch.autograd.grad(chosen, given, direction, **options)
+    # The same as `grad(chosen, given, direction)`, which would import sympy for its shape check: a second of a proof.
+    (gradient,) = torch.autograd.grad(
+        (chosen * direction).sum(), given, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
     size = gradient[0].abs()
     # A gradient that overflowed is an influence all the same.
     return torch.nan_to_num(size, nan=torch.finfo(size.dtype).max).amax(-1).cpu()

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from .adapter import Subject
 from .audit import Structure, audit_structure
+from .findings import Findings, Reproduction
 from .modes import INEXACT, TOLERANCE
-from .report import Audit, Cell, ModeResult, Verdict
+from .report import Audit, Cell, ModeResult, Verdict, worst
 from .setting import Setting, gradients, replacements
-from .verdict import Findings, Reproduction, judge, worst
+from .verdict import judge
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def _prove(
     agrees = difference is None or tolerance is None or difference <= tolerance
     blocks = structure is None or not structure.holds or not agrees or mode == "autocast"
     with subject.running(mode) as forward:
-        trials = replacements(setting, forward, by_layer=mode != "compiled", blocks=blocks, step=step)
+        wanted = setting.blocks if blocks else ()
+        trials = replacements(setting, forward, by_layer=mode != "compiled", blocks=wanted, step=step)
     recomputed = None
     if mode == "checkpointed":
         # A mask that only the recomputed pass lacks shows in gradients alone.

@@ -178,11 +178,17 @@ def _compare(
 
 
 def _change(before: Float[Tensor, "b n d"], after: Float[Tensor, "b n d"]) -> Float[Tensor, "b n"]:
-    """Largest |difference| of every row; infinite where it stopped being a number, NaN where it was none before."""
-    size = torch.where(before == after, 0.0, (after.double() - before.double()).abs())
-    size = torch.nan_to_num(size, nan=torch.inf, posinf=torch.inf).amax(-1)
-    size = size.clamp_max(torch.finfo(torch.float64).max)
-    return torch.where(before.isfinite().all(-1), size, torch.nan)
+    """Largest |difference| of every row; infinite where it stopped being a number, NaN where it was none before.
+
+    Numbers that differ have a difference that is not zero: gradual underflow.
+    """
+    size = (after - before).abs().amax(-1).float()
+    if not bool(size.isfinite().all()):
+        differs = torch.where(before == after, 0.0, (after.double() - before.double()).abs())
+        size = torch.nan_to_num(differs, nan=torch.inf, posinf=torch.inf).amax(-1)
+        size = size.clamp_max(torch.finfo(torch.float32).max).float()
+        return torch.where(before.isfinite().all(-1), size, torch.nan)
+    return size
 
 
 def note_trials(

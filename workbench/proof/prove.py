@@ -23,13 +23,14 @@ from .adapter import Subject
 from .audit import Structure, audit_capture, audit_padding, audit_structure
 from .declared import Spec
 from .decoders import prove_decoders
+from .findings import Findings, Reproduction
 from .hygiene import audit_nan
 from .mode_proof import ModeProof, outputs, prove_mode
 from .modes import DEFAULT_MODES
 from .policy import PolicySubject
-from .report import Audit, Cell, ModeResult, ProofReport
+from .report import Audit, Cell, ModeResult, ProofReport, worst
 from .setting import Setting, gradients, layer_gradients, layer_replacements, replacements
-from .verdict import Findings, Reproduction, judge, worst
+from .verdict import judge
 
 Progress = Callable[[int, int, str], None]
 
@@ -155,7 +156,8 @@ def _reference(setting: Setting, mode: str, again: Reproduction, steps: _Steps) 
     by_layer = layer_gradients(setting, mode, steps.stay)
     with subject.running(mode) as forward:
         steps.next("replacements, end to end")
-        trials = replacements(setting, forward, by_layer=True, blocks=True, step=steps.stay)
+        blocks = setting.blocks_everywhere if setting.single else setting.blocks
+        trials = replacements(setting, forward, by_layer=True, blocks=blocks, step=steps.stay)
         steps.next("replacements, in every layer")
         layers = layer_replacements(setting, forward, steps.stay)
     findings = Findings(

@@ -32,26 +32,22 @@ def hops(masks: Sequence[Bool[Tensor, "n n"]]) -> Int64[Tensor, "n n"]:
     return first
 
 
-def shortest_path(masks: Sequence[Bool[Tensor, "n n"]], row: int, column: int) -> list[tuple[int, int, int]]:
-    """The earliest way from `column` to `row` as hops (layer from 1, from position, to position).
+class Paths:
+    """The earliest ways of an influence through layers; the closure is computed once for all of them."""
 
-    Empty if there is none, or if they are the same token.
-    """
-    came: dict[int, tuple[int, int]] = {}
-    reached = torch.zeros(len(masks[0]), dtype=torch.bool)
-    reached[column] = True
-    for layer, mask in enumerate(masks, 1):
-        known = reached.nonzero()[:, 0]
-        hits = mask[:, known]
-        fresh = (hits.any(1) & ~reached).nonzero()[:, 0]
-        sources = known[hits[fresh].int().argmax(1)]
-        came |= {int(to): (layer, int(source)) for to, source in zip(fresh, sources, strict=True)}
-        reached[fresh] = True
-        if bool(reached[row]):
-            break
-    steps: list[tuple[int, int, int]] = []
-    while row in came:
-        layer, source = came[row]
-        steps.append((layer, source, row))
-        row = source
-    return steps[::-1]
+    def __init__(self, masks: Sequence[Bool[Tensor, "n n"]]):
+        self._masks, self._first = masks, hops(masks)
+
+    def shortest(self, row: int, column: int) -> list[tuple[int, int, int]]:
+        """From `column` to `row` as hops (layer from 1, from position, to position).
+
+        Empty if there is none, or if they are the same token.
+        """
+        steps: list[tuple[int, int, int]] = []
+        first = self._first[:, column]
+        while (layer := int(first[row])) > 0:
+            reached = (first >= 0) & (first < layer)
+            source = int((self._masks[layer - 1][row] & reached).int().argmax())
+            steps.append((layer, source, row))
+            row = source
+        return steps[::-1]

@@ -8,6 +8,7 @@ token groups and a time relation; it stands for all its token pairs. The *mask* 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -35,6 +36,14 @@ class Verdict(StrEnum):
     LEAK = "LEAK"
     DEAD = "DEAD"
     UNDECIDED = "UNDECIDED"
+
+
+_WORST = (Verdict.LEAK, Verdict.DEAD, Verdict.UNDECIDED, Verdict.OK)
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """LEAK before DEAD before UNDECIDED before OK."""
+    return min(verdicts, key=_WORST.index, default=Verdict.OK)
 
 
 @dataclass(frozen=True, kw_only=True)

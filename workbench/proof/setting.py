@@ -86,17 +86,19 @@ class Setting:
 
     @cached_property
     def blocks(self) -> list[Trial]:
-        """Replacements that name a cell each, in few frames that cover every relation; in all if `single`."""
-        n_frames = self.subject.table.n_frames
-        return self._blocks(range(n_frames) if self.single else covering_frames(n_frames, self.frames))
+        """Replacements that name a cell each, in few frames that cover every relation.
+
+        By tokens only where a group is partly allowed: gradients tell the others apart.
+        """
+        return self._blocks(covering_frames(self.subject.table.n_frames, self.frames), single=False)
 
     @cached_property
     def blocks_everywhere(self) -> list[Trial]:
-        """The same in all frames."""
-        return self._blocks(range(self.subject.table.n_frames))
+        """The same in all frames, token by token if `single`."""
+        return self._blocks(range(self.subject.table.n_frames), single=self.single)
 
-    def _blocks(self, frames: Sequence[int]) -> list[Trial]:
-        return block_trials(self.subject.table, (self.expected_layer, self.expected), frames, single=self.single)
+    def _blocks(self, frames: Sequence[int], *, single: bool) -> list[Trial]:
+        return block_trials(self.subject.table, (self.expected_layer, self.expected), frames, single=single)
 
 
 @dataclass(frozen=True)
@@ -145,15 +147,15 @@ def layer_gradients(setting: Setting, mode: str, step: Callable[[], None]) -> tu
 
 
 def replacements(
-    setting: Setting, forward: Forward, *, by_layer: bool, blocks: bool, step: Callable[[], None]
+    setting: Setting, forward: Forward, *, by_layer: bool, blocks: Sequence[Trial], step: Callable[[], None]
 ) -> TrialEvidence:
-    """End to end: everything forbidden at once and, if `blocks` or where that shows a change, group by group.
+    """End to end: everything forbidden at once, then `blocks` and, where anything forbidden changes, all of them.
 
     Args:
         setting: Of the proof.
         forward: The subject in its mode.
         by_layer: Also notes after how many layers a change appears; not while compiled.
-        blocks: Group by group even where nothing forbidden has an influence.
+        blocks: Replacements made even where nothing forbidden has an influence.
         step: Called after every trial.
     """
     expected, length = setting.expected, setting.tokens.shape[1]
@@ -165,8 +167,8 @@ def replacements(
         return note_trials(whole, trials, change[:, -1], expected)
 
     forbidden = forbidden_trials(expected, setting.rows.nonzero()[:, 0])
-    unresolved = run([*forbidden, *(setting.blocks if blocks or setting.single else ())])
-    if unresolved and not setting.single:
+    unresolved = run([*forbidden, *blocks])
+    if unresolved and blocks is not setting.blocks_everywhere:
         run(setting.blocks_everywhere)
     return TrialEvidence(whole, first, not unresolved)
 
@@ -182,7 +184,7 @@ def layer_replacements(setting: Setting, forward: Forward, step: Callable[[], No
         evidence = Evidence.of(length)
         trials = [*forbidden, *setting.blocks]
         unresolved = note_trials(evidence, trials, run_layer_trials(call, trials), expected)
-        if unresolved and not setting.single:
+        if unresolved:
             everywhere = setting.blocks_everywhere
             note_trials(evidence, everywhere, run_layer_trials(call, everywhere), expected)
         found.append(evidence)
