@@ -1,4 +1,4 @@
-# make app | test | check | bench. Each target sets up what it needs: a .venv with exact pins, system libraries.
+# make app | test | check | bench | fuzz. Each target sets up what it needs: a .venv with exact pins, system libraries.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ APP := $(VENV)/.app
 DEV := $(VENV)/.dev
 WORKERS ?= 2
 
-.PHONY: setup app test check bench clean
+.PHONY: setup app test check bench fuzz clean
 setup: $(DEV)
 
 $(BIN)/python:
@@ -47,6 +47,11 @@ check: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m tests.bench $(ARGS)
+
+# Goes on where the last one stopped; totals and whatever was found lie in out/fuzz.
+N ?= 10000
+fuzz: $(DEV)
+	nice $(BIN)/python -m tests.fuzz -n $(N) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from model.errors import EpisodeError, UnsafeFileError
@@ -23,6 +25,7 @@ from tests.foreign_factories import (
 )
 from trainer.episodes.episode import Episode
 from trainer.episodes.readers.lerobot import READER
+from trainer.episodes.readers.safe_parquet import ParquetTable
 
 LENGTHS = (5, 8)
 JOINTS = ["shoulder_pan.pos", "shoulder_lift.pos", "elbow_flex.pos", "wrist_flex.pos", "wrist_roll.pos", "gripper.pos"]
@@ -270,6 +273,42 @@ def test_damaged_parquet_is_one_clear_error(tmp_path: Path, name: str) -> None:
         (root / name).write_bytes(data[:cut])
         with pytest.raises(EpisodeError, match="parquet"):
             READER.open(root, 0)
+
+
+def test_a_damaged_footer_never_ends_the_process(tmp_path: Path) -> None:
+    """Findings of the fuzzer: Arrow aborts at some footers, and raises UnicodeDecodeError at others."""
+    root = so101(tmp_path, "v3.0")
+    path = root / "data/chunk-000/file-000.parquet"
+    good, rng = path.read_bytes(), np.random.default_rng(0)
+    footer = len(good) - 8 - int.from_bytes(good[-8:-4], "little")
+    refused = 0
+    for _ in range(60):
+        data = bytearray(good)
+        for at in rng.integers(footer, len(good) - 8, 3):
+            data[at] = rng.integers(256)
+        path.write_bytes(data)
+        try:
+            READER.open(root, 0)
+        except (EpisodeError, UnsafeFileError) as error:
+            refused += 1
+            assert str(root) in str(error)  # noqa: PT017
+    assert refused > 20
+
+
+def test_columns_that_unpack_to_too_much_are_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"a": pa.array(np.zeros(40_000_000))}), path, use_dictionary=False, compression="zstd")
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(UnsafeFileError, match=r"bomb\.parquet: a unpack to"):
+        ParquetTable(path, tmp_path).read(["a"])
+
+
+def test_a_dictionary_that_unpacks_to_too_much_is_refused(tmp_path: Path) -> None:
+    """Each row names one long text; the footer counts it once."""
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"a": pa.array(["x" * 100_000] * 10_000)}), path, compression="zstd")
+    with pytest.raises(UnsafeFileError, match=r"bomb\.parquet: "):
+        ParquetTable(path, tmp_path).read(["a"])
 
 
 def test_an_unknown_version_or_index_is_named(tmp_path: Path) -> None:

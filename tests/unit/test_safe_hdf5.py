@@ -86,6 +86,29 @@ def test_other_content_is_named(tmp_path: Path, values: np.ndarray, message: str
         read(path)
 
 
+def test_unknown_filters_and_huge_pieces_are_refused(tmp_path: Path) -> None:
+    def filtered(data: object) -> None:
+        data.create_dataset("states", data=np.zeros((4, 3)), scaleoffset=3, chunks=(4, 3))
+
+    def pieces(data: object) -> None:
+        data.create_dataset("states", (10**7, 3), "f8", chunks=(10**7, 3))
+
+    for fill, says in ((filtered, "data/states: unknown filter 6"), (pieces, "data/states: is stored in pieces")):
+        with pytest.raises(UnsafeFileError, match=says):
+            read(write(tmp_path / "a.hdf5", fill))
+
+
+def test_a_group_within_itself_ends(tmp_path: Path) -> None:
+    def loop(data: object) -> None:
+        data["inner"] = data
+
+    with safe_hdf5.open_hdf5(write(tmp_path / "a.hdf5", loop)) as file:
+        inner = safe_hdf5.group(file, "data")
+        for _ in range(20):
+            inner = safe_hdf5.group(inner, "inner")
+        assert safe_hdf5.children(inner) == ["inner"]
+
+
 def test_foreign_and_missing_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.hdf5").write_text("no")
     for name in ("text.hdf5", "absent.hdf5"):

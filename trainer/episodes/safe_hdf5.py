@@ -1,151 +1,223 @@
 """HDF5 read as data only: no link or storage that leads out of the file, nothing that unpacks to more than it should.
 
-HDF5 files can point at any file of the host (external links, external storage, virtual datasets) and declare datasets
-of terabytes in kilobytes. What is read here is checked first.
+HDF5 files can point at any file of the host (external links, external storage, virtual datasets), declare datasets of
+terabytes in kilobytes, and crash the library that reads them. So the library runs in a process of its own
+(`guarded.hdf5_child`); what it says a file holds is checked here before any of it is asked for.
 """
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from model.errors import EpisodeError, UnsafeFileError
 
-if TYPE_CHECKING:
-    import h5py
+from .guarded.child import child
 
-MAX_BYTES = 2 << 30
+MAX_BYTES = 64 << 20  # of an array
 MAX_RATIO = 200  # unpacked to stored
-MAX_TEXT = 16 << 20
 MAX_PIECE = 64 << 20  # bytes of one chunk or one frame
-MAX_CHILDREN = 100_000
-_FILTERS = {"gzip", "lzf", None}
+_FILTERS = {1: "gzip", 2: "shuffle", 3: "checksum", 32000: "lzf"}  # the format's numbers
+_DTYPE = re.compile(r"[<>|][fiub]\d{1,2}")
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What is known of a dataset of numbers before it is read.
+
+    Attributes:
+        rows: Entries along the first axis that can be read: fewer than `shape[0]` where the file was cut off.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    rows: int
+    stored: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes when unpacked."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.name}"
+
+
+class Group:
+    """A group of a file; `name` is its full path there."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.path, self.name = path, name
+
+    def where(self, name: str) -> str:
+        """How messages name what lies in it."""
+        return f"{self.path}: {self.name}/{name}"
+
+    @cached_property
+    def entries(self) -> dict[str, dict[str, Any]]:
+        """What lies in it, by name."""
+        found: Any = child("hdf5").ask("entries", self.path, name=self.name or "/")[0].get("entries")
+        if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
+            raise EpisodeError(f"{self.path}: {self.name or '/'}: cannot be listed")
+        return found
+
+    def entry(self, name: str) -> dict[str, Any]:
+        """One of them.
+
+        Raises:
+            EpisodeError: Missing or damaged.
+            UnsafeFileError: A link.
+        """
+        entry = self.entries.get(name)
+        if entry is None:
+            raise EpisodeError(f"{self.where(name)}: missing")
+        if entry.get("kind") == "damaged":
+            raise EpisodeError(f"{self.where(name)}: damaged ({entry.get('problem', '')!s:.160})")
+        if entry.get("kind") == "link":
+            raise UnsafeFileError(f"{self.where(name)}: a link, which may lead out of the file")
+        return entry
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.entries
+
+
+class File(Group):
+    """The root group; `complaint` says what is wrong with the file as a whole, "" if nothing is."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "")
+        self.complaint = str(child("hdf5").ask("complaint", path)[0].get("complaint", ""))[:200]
 
 
 @contextmanager
-def open_hdf5(path: Path) -> Generator[h5py.File]:
+def open_hdf5(path: Path) -> Generator[File]:
     """Opens a file for reading.
 
     Raises:
-        EpisodeError: Missing, truncated, or not HDF5.
+        EpisodeError: Missing, truncated so that nothing can be read, or not HDF5.
     """
-    import h5py
-
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise EpisodeError(f"{path}: cannot be read as HDF5 ({error})") from None
-    with file:
-        yield file
+    if not path.is_file():
+        raise EpisodeError(f"{path}: cannot be read as HDF5 (no such file)")
+    yield File(path)
 
 
-def group(parent: h5py.Group, name: str) -> h5py.Group:
+def group(parent: Group, name: str) -> Group:
     """A direct child group."""
-    import h5py
-
-    child = _child(parent, name)
-    if not isinstance(child, h5py.Group):
-        raise EpisodeError(f"{_where(parent, name)}: not a group")
-    return child
+    if parent.entry(name).get("kind") != "group":
+        raise EpisodeError(f"{parent.where(name)}: not a group")
+    return Group(parent.path, f"{parent.name}/{name}")
 
 
-def children(parent: h5py.Group) -> list[str]:
+def children(parent: Group) -> list[str]:
     """The names of what lies in a group.
 
     Raises:
         UnsafeFileError: More than anybody could want.
     """
-    if len(parent) > MAX_CHILDREN:
-        raise UnsafeFileError(f"{parent.file.filename}: {parent.name} has {len(parent)} entries")
-    return list(parent)
+    return list(parent.entries)
 
 
-def numbers_dataset(parent: h5py.Group, name: str) -> h5py.Dataset:
+def numbers_dataset(parent: Group, name: str) -> Dataset:
     """A direct child dataset of numbers whose data lie in this file, to be read in pieces by `frame`.
 
     Raises:
         EpisodeError: Missing, or no dataset of numbers.
         UnsafeFileError: Its data lie elsewhere, or are packed in an unknown way or in huge pieces.
     """
-    import h5py
-
-    where = _where(parent, name)
-    dataset = _child(parent, name)
-    if not isinstance(dataset, h5py.Dataset):
+    where, entry = parent.where(name), parent.entry(name)
+    if entry.get("kind") != "dataset":
         raise EpisodeError(f"{where}: not a dataset")
-    if dataset.external or dataset.is_virtual:
+    if entry.get("outside"):
         raise UnsafeFileError(f"{where}: its data lie in another file")
-    if dataset.compression not in _FILTERS:
-        raise UnsafeFileError(f"{where}: unknown filter {dataset.compression!r:.40}")
-    if dataset.dtype.kind not in "fiu":
-        raise EpisodeError(f"{where}: holds {dataset.dtype}, not numbers")
-    chunk = int(np.prod(dataset.chunks or (), dtype=object)) * dataset.dtype.itemsize
-    if chunk > MAX_PIECE:
-        raise UnsafeFileError(f"{where}: is stored in pieces of {chunk} bytes")
-    return dataset
+    if unknown := [number for number in entry.get("filters", [None]) if number not in _FILTERS]:
+        raise UnsafeFileError(f"{where}: unknown filter {unknown[0]!r:.40}")
+    dtype = str(entry.get("dtype"))
+    if not entry.get("numbers") or not _DTYPE.fullmatch(dtype):
+        raise EpisodeError(f"{where}: holds {dtype:.40}, not numbers")
+    shape, chunk = _lengths(entry.get("shape"), where), _lengths(entry.get("chunk") or [0], where)
+    rows, stored = _lengths([entry.get("rows"), entry.get("stored")], where)
+    found = Dataset(parent.path, f"{parent.name}/{name}", shape, np.dtype(dtype), rows, stored)
+    if math.prod(chunk) * found.dtype.itemsize > MAX_PIECE:
+        raise UnsafeFileError(f"{where}: is stored in pieces of {math.prod(chunk) * found.dtype.itemsize} bytes")
+    return found
 
 
-def frame(dataset: h5py.Dataset, index: int) -> np.ndarray:
+def frame(dataset: Dataset, index: int) -> np.ndarray:
     """One entry along the first axis.
 
     Raises:
         EpisodeError: Damaged, or no such entry.
         UnsafeFileError: An entry is huge.
     """
-    where = f"{dataset.file.filename}: {dataset.name}"
-    size = int(np.prod(dataset.shape[1:], dtype=object)) * dataset.dtype.itemsize
+    size = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
     if size > MAX_PIECE:
-        raise UnsafeFileError(f"{where}: one entry has {size} bytes")
-    if not 0 <= index < len(dataset):
-        raise EpisodeError(f"{where}: has {len(dataset)} entries, no entry {index}")
-    try:
-        return np.asarray(dataset[index])
-    except (OSError, RuntimeError, ValueError) as error:
-        raise EpisodeError(f"{where}: entry {index} cannot be read ({error!s:.120})") from None
+        raise UnsafeFileError(f"{dataset}: one entry has {size} bytes")
+    if not 0 <= index < dataset.rows:
+        raise EpisodeError(f"{dataset}: has {dataset.rows} entries, no entry {index}")
+    return _read(dataset, index, dataset.shape[1:])
 
 
-def array(parent: h5py.Group, name: str, *, columns: int | None = None) -> np.ndarray:
-    """A direct child dataset of finite numbers, two-dimensional where `columns` is given, as float64."""
-    where = _where(parent, name)
+def array(parent: Group, name: str, *, columns: int | None = None, cut: bool = False) -> np.ndarray:
+    """A direct child dataset of finite numbers, as float64.
+
+    Args:
+        parent: The group it lies in.
+        name: Its name there.
+        columns: It must have two dimensions, the second of this length.
+        cut: Give the rows that are there of a file that was cut off, instead of raising.
+
+    Raises:
+        EpisodeError: Missing, damaged, cut off, not finite, or of another shape.
+        UnsafeFileError: As `numbers_dataset`, or it claims to unpack to more than it should.
+    """
+    where = parent.where(name)
     dataset = numbers_dataset(parent, name)
-    stored = max(dataset.id.get_storage_size(), 1)
-    if dataset.nbytes > MAX_BYTES or dataset.nbytes > MAX_RATIO * stored:
-        raise UnsafeFileError(f"{where}: {stored} bytes claim to unpack to {dataset.nbytes}")
-    if columns is not None and (dataset.ndim != 2 or dataset.shape[1] != columns):
+    if dataset.nbytes > MAX_BYTES or dataset.nbytes > MAX_RATIO * max(dataset.stored, 1):
+        raise UnsafeFileError(f"{where}: {dataset.stored} bytes claim to unpack to {dataset.nbytes}")
+    if columns is not None and (len(dataset.shape) != 2 or dataset.shape[1] != columns):
         raise EpisodeError(f"{where}: has shape {dataset.shape}, expected (steps, {columns})")
-    try:
-        values = np.asarray(dataset[()], dtype=np.float64)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise EpisodeError(f"{where}: cannot be read ({error!s:.120})") from None
+    if not cut and dataset.shape and dataset.rows < dataset.shape[0]:
+        raise EpisodeError(f"{where}: the file is cut off within it, after {dataset.rows} of {dataset.shape[0]} rows")
+    shape = (dataset.rows, *dataset.shape[1:]) if dataset.shape else ()
+    values = _read(dataset, None, shape).astype(np.float64)
     if not np.isfinite(values).all():
         raise EpisodeError(f"{where}: holds NaN or infinity")
     return values
 
 
-def text(parent: h5py.Group, name: str) -> str:
+def text(parent: Group, name: str) -> str:
     """A text attribute."""
-    value: Any = parent.attrs.get(name)
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if not isinstance(value, str) or len(value) > MAX_TEXT:
-        raise EpisodeError(f"{_where(parent, name)}: not a text attribute")
+    value: Any = child("hdf5").ask("text", parent.path, name=parent.name or "/", attribute=name)[0].get("text")
+    if not isinstance(value, str):
+        raise EpisodeError(f"{parent.where(name)}: not a text attribute")
     return value
 
 
-def _child(parent: h5py.Group, name: str) -> Any:
-    import h5py
+def _read(dataset: Dataset, index: int | None, shape: tuple[int, ...]) -> np.ndarray:
+    head, data = child("hdf5").ask("read", dataset.path, name=dataset.name, index=index)
+    if head.get("shape") != list(shape) or head.get("dtype") != dataset.dtype.str:
+        raise EpisodeError(f"{dataset}: changed while it was read")
+    if len(data) != math.prod(shape) * dataset.dtype.itemsize:
+        raise EpisodeError(f"{dataset}: changed while it was read")
+    return (
+        np.frombuffer(bytearray(data), dataset.dtype).reshape(shape).astype(dataset.dtype.newbyteorder("="), copy=False)
+    )
 
-    link = parent.get(name, getlink=True)
-    if link is None:
-        raise EpisodeError(f"{_where(parent, name)}: missing")
-    if not isinstance(link, h5py.HardLink):
-        raise UnsafeFileError(f"{_where(parent, name)}: a link, which may lead out of the file")
-    return parent[name]
 
-
-def _where(parent: h5py.Group, name: str) -> str:
-    return f"{parent.file.filename}: {str(parent.name).rstrip('/')}/{name}"
+def _lengths(values: Any, where: str) -> tuple[int, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, int) and 0 <= value < 1 << 62 for value in values):
+        raise EpisodeError(f"{where}: has no shape")
+    return tuple(values)

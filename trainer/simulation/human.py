@@ -62,7 +62,7 @@ def lift_demos() -> list[HumanDemo]:
     demos: list[HumanDemo] = []
     with safe_hdf5.open_hdf5(path) as file:
         data = safe_hdf5.group(file, "data")
-        for name in sorted(data):
+        for name in sorted(safe_hdf5.children(data)):
             demo = safe_hdf5.group(data, name)
             scene = stored_scene(safe_hdf5.text(demo, "model_file"), f"{path}: {name}/model_file")
             width = 1 + scene.model.nq + scene.model.nv

@@ -93,7 +93,7 @@ class LiberoReader:
 
 def _info(path: Path, facts: FileFacts, demo: DemoFacts, cameras: dict[View, Camera], *, acts: bool) -> EpisodeInfo:
     depth = any(camera.depth is not None for camera in cameras.values())
-    notes = [] if demo.problem is None else [demo.problem]
+    notes = [note for note in (facts.complaint, demo.problem) if note]
     if demo.has_depth and not depth:
         notes.append("its depth is a raw buffer whose near and far planes the file does not state: not shown")
     return EpisodeInfo(

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -22,9 +22,6 @@ from ..episode import ActionSpace, View
 from ..lazy import Numbers
 from ..rotations import from_axis_angle, quaternion
 from .libero_model import Planes
-
-if TYPE_CHECKING:
-    import h5py
 
 ACTION_SPACE = ActionSpace(metres_per_unit=0.05, radians_per_unit=0.5, frame="base")
 CONTROL_HZ = 20.0
@@ -50,8 +47,7 @@ class Demo:
         """Shape of every image stream that is there, by its name in `obs`."""
         with safe_hdf5.open_hdf5(self.path) as file:
             obs = safe_hdf5.group(self._group(file), "obs")
-            names = [name for name in (*RGB.values(), *DEPTH.values()) if name in safe_hdf5.children(obs)]
-            return {name: tuple(safe_hdf5.numbers_dataset(obs, name).shape) for name in names}
+            return {name: dataset.shape for name, dataset in _images(obs, cut=bool(file.complaint)).items()}
 
     def rgb(self, view: View, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """The upright image of an observation."""
@@ -75,10 +71,17 @@ class Demo:
             obs = safe_hdf5.group(demo, "obs")
             for name in safe_hdf5.children(obs):
                 if name not in self.streams and (rows := _rows(obs, name)) is not None:
-                    features[f"obs/{name}"] = _part(rows, 0, length, self.path, name)
+                    features[f"obs/{name}"] = rows
             for name in safe_hdf5.children(demo):
                 if name != "obs" and (rows := _rows(demo, name)) is not None:
-                    features[name] = _part(rows, LAG, length, self.path, name)
+                    features[name] = rows[LAG:]
+        for name, rows in list(features.items()):
+            if len(rows) >= length:
+                features[name] = rows[:length]
+            elif file.complaint:  # the reader of the file is told that it was cut off
+                del features[name]
+            else:
+                raise EpisodeError(f"{self.path}: field '{name}' has {len(rows)} rows, {length} are needed")
         return Numbers(state=_state(features), action=_action(features), features=features)
 
     def model_text(self) -> str:
@@ -94,7 +97,7 @@ class Demo:
             obs = safe_hdf5.group(self._group(file), "obs")
             return safe_hdf5.frame(safe_hdf5.numbers_dataset(obs, name), index)
 
-    def _group(self, file: h5py.File) -> h5py.Group:
+    def _group(self, file: safe_hdf5.File) -> safe_hdf5.Group:
         return safe_hdf5.group(safe_hdf5.group(file, "data"), self.name)
 
     def _turned(self, image: np.ndarray) -> np.ndarray:
@@ -116,10 +119,11 @@ class DemoFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
-    """What a file says of all its demonstrations."""
+    """What a file says of all its demonstrations; `complaint` is "" unless it was cut off."""
 
     instruction: str
     upright: bool
+    complaint: str = ""
     demos: tuple[DemoFacts, ...] = field(default=())
 
 
@@ -133,9 +137,13 @@ def read_facts(path: Path) -> FileFacts:
     with safe_hdf5.open_hdf5(path) as file:
         data = safe_hdf5.group(file, "data")
         names = sorted((name for name in safe_hdf5.children(data) if _number(name) >= 0), key=_number)
-        demos = tuple(_facts(safe_hdf5.group(data, name), name) for name in names)
-        convention = _text(data, "macros_image_convention")
-        return FileFacts(instruction=_instruction(data), upright=convention == "opencv", demos=demos)
+        cut = bool(file.complaint)
+        demos = tuple(facts for name in names if (facts := _facts_of(data, name, cut=cut)) is not None)
+        if cut and not demos:
+            raise EpisodeError(f"{path}: {file.complaint}; no demonstration can be read")
+        complaint = f"{file.complaint}; {len(demos)} of {len(names)} demonstrations can be read" if cut else ""
+        upright = _text(data, "macros_image_convention") == "opencv"
+        return FileFacts(instruction=_instruction(data), upright=upright, complaint=complaint, demos=demos)
 
 
 def has_demos(path: Path) -> bool:
@@ -149,16 +157,33 @@ def has_demos(path: Path) -> bool:
         return False
 
 
-def _facts(demo: h5py.Group, name: str) -> DemoFacts:
-    obs = safe_hdf5.group(demo, "obs")
-    there = safe_hdf5.children(obs)
-    lengths = {
-        entry: len(safe_hdf5.numbers_dataset(obs, entry))
-        for entry in (*RGB.values(), *DEPTH.values())
-        if entry in there
-    }
-    if "actions" in safe_hdf5.children(demo):
-        lengths["actions"] = len(safe_hdf5.numbers_dataset(demo, "actions"))
+def _facts_of(data: safe_hdf5.Group, name: str, *, cut: bool) -> DemoFacts | None:
+    """What is known of a demonstration; None where the file was cut off before anything of it that can be shown."""
+    try:
+        facts = _facts(safe_hdf5.group(data, name), name, cut=cut)
+    except EpisodeError:
+        if not cut:
+            raise
+        return None
+    return facts if (facts.length and facts.views) or not cut else None
+
+
+def _images(obs: safe_hdf5.Group, *, cut: bool) -> dict[str, safe_hdf5.Dataset]:
+    """The image streams that are there; of a file that was cut off, those of which something is left."""
+    found: dict[str, safe_hdf5.Dataset] = {}
+    for name in (*RGB.values(), *DEPTH.values()):
+        if name in obs and not (cut and obs.entries[name].get("kind") == "damaged"):
+            dataset = safe_hdf5.numbers_dataset(obs, name)
+            if dataset.rows or not cut:
+                found[name] = dataset
+    return found
+
+
+def _facts(demo: safe_hdf5.Group, name: str, *, cut: bool) -> DemoFacts:
+    there = _images(safe_hdf5.group(demo, "obs"), cut=cut)
+    lengths = {entry: dataset.rows for entry, dataset in there.items()}
+    if "actions" in demo:
+        lengths["actions"] = safe_hdf5.numbers_dataset(demo, "actions").rows
     views: tuple[View, ...] = tuple(view for view, entry in RGB.items() if entry in there)
     length = max(min(lengths.values(), default=0) - LAG, 0)
     uneven = ", ".join(f"{entry} {count}" for entry, count in lengths.items())
@@ -174,25 +199,16 @@ def _facts(demo: h5py.Group, name: str) -> DemoFacts:
     )
 
 
-def _rows(parent: h5py.Group, name: str) -> np.ndarray | None:
+def _rows(parent: safe_hdf5.Group, name: str) -> np.ndarray | None:
     """A small table of numbers, one row a step; None for anything else."""
-    import h5py
-
-    if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
-        return None  # nobody asked for what it leads to
-    dataset: Any = parent[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.ndim not in (1, 2) or dataset.dtype.kind not in "fiu":
+    entry = parent.entries.get(name, {})
+    shape = entry.get("shape")
+    if entry.get("kind") != "dataset" or not entry.get("numbers") or not isinstance(shape, list):
+        return None  # a link too: nobody asked for what it leads to
+    if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] > _MAX_ROWS_WIDTH):
         return None
-    if dataset.ndim == 2 and dataset.shape[1] > _MAX_ROWS_WIDTH:
-        return None
-    rows = safe_hdf5.array(parent, name)
+    rows = safe_hdf5.array(parent, name, cut=True)
     return rows[:, None] if rows.ndim == 1 else rows
-
-
-def _part(rows: np.ndarray, start: int, length: int, path: Path, name: str) -> np.ndarray:
-    if len(rows) < start + length:
-        raise EpisodeError(f"{path}: field '{name}' has {len(rows)} rows, {start + length} are needed")
-    return rows[start : start + length]
 
 
 def _state(features: dict[str, np.ndarray]) -> Float[np.ndarray, "t 8"] | None:
@@ -212,7 +228,7 @@ def _action(features: dict[str, np.ndarray]) -> Float[np.ndarray, "t 7"] | None:
     return np.concatenate([actions[:, :6], (1 - np.clip(actions[:, 6:], -1, 1)) / 2], 1)
 
 
-def _instruction(data: h5py.Group) -> str:
+def _instruction(data: safe_hdf5.Group) -> str:
     """From the problem's description, else from the task's own text."""
     try:
         problem: Any = json.loads(_text(data, "problem_info") or "{}")
@@ -227,7 +243,7 @@ def _instruction(data: h5py.Group) -> str:
     return spoken.strip().strip('"').strip()[:500].encode("utf-8", "replace").decode()
 
 
-def _text(parent: h5py.Group, name: str) -> str:
+def _text(parent: safe_hdf5.Group, name: str) -> str:
     try:
         return safe_hdf5.text(parent, name)
     except EpisodeError:
