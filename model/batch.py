@@ -137,6 +137,8 @@ class Targets(_Batch):
         progress: Share of the episode that has passed at each frame, 0..1; only for policies with `progress`.
         flow_camera: Intrinsics of each flow view (f), image width and height being 1; only for policies whose flow is
             in metres of the camera.
+        depth_trust: What the errors of the window's depth count: 1 recorded, less where it is estimated; None = 1.
+        flow_trust: The same for its flow.
     """
 
     frames: Int64[Tensor, " a"]
@@ -155,6 +157,8 @@ class Targets(_Batch):
     action_mask: Bool[Tensor, "b t k"]
     progress: Float[Tensor, "b t"] | None = None
     flow_camera: Float[Tensor, "b f 3 3"] | None = None
+    depth_trust: Float[Tensor, " b"] | None = None
+    flow_trust: Float[Tensor, " b"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

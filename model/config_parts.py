@@ -91,6 +91,7 @@ class LossWeights:
         flow_occluded: Weight of a point that is tracked but hidden, beside 1 for a visible one (the convention of
             Any-point Trajectory Modeling).
         progress: Square error of the task progress (GR-MG).
+        pseudo: Weight of the depth and flow errors of a window whose depth or tracks are estimated labels, beside 1.
     """
 
     action: float = 1.0
@@ -107,6 +108,7 @@ class LossWeights:
     flow_form: Literal["smooth_l1", "mse", "l1"] = added("smooth_l1")
     flow_occluded: float = added(0.1)
     progress: float = added(1.0)
+    pseudo: float = added(0.5)
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):

@@ -70,13 +70,14 @@ def loss_terms(
     with torch.autocast(observation.rgb.device.type, enabled=False):
         terms: dict[str, Tensor] = {}
         if prediction.depth is not None:
-            per_view = _depth(prediction.depth, targets.depth, targets.depth_valid, config)
+            per_view = _depth(prediction.depth, targets.depth, targets.depth_valid, targets.depth_trust, config)
             # A view without any true depth has no say: averaging its zero would halve the weight of the other's.
             terms["depth"] = masked_mean(per_view, targets.depth_valid.flatten(3).any(3).flatten(0, 1).any(0))
         if prediction.future_rgb is not None:
             terms["future_rgb"] = _future_rgb(prediction.future_rgb, targets, observation, config)
         if prediction.future_depth is not None:
-            per_view = _depth(prediction.future_depth, targets.future_depth, targets.future_depth_valid, config)
+            true, valid = targets.future_depth, targets.future_depth_valid
+            per_view = _depth(prediction.future_depth, true, valid, targets.depth_trust, config)
             terms["future_depth"] = per_view.sum()
         if prediction.flow_delta is not None and prediction.flow_visible_logit is not None:
             terms |= _flow(prediction.flow_delta, prediction.flow_visible_logit, targets, config)
@@ -110,9 +111,10 @@ def _depth(
     predicted: Float[Tensor, "b a v h w"],
     true: Float[Tensor, "b a v h w"],
     valid: Bool[Tensor, "b a v h w"],
+    trust: Float[Tensor, " b"] | None,
     config: PolicyConfig,
 ) -> Float[Tensor, " v"]:
-    """Error of depth by view, in deviations of the training data (`silog`: in squared logarithms)."""
+    """Error of depth by view, in deviations of the training data (`silog`: in squared logarithms), times `trust`."""
     form = config.loss.depth_form
     if form in ("mse", "l1"):
         error = (predicted - true) / predicted.new_tensor(config.stats.depth_std)[:, None, None]
@@ -123,7 +125,13 @@ def _depth(
             _silog(*images) if form == "silog" else _ssi(*images) / predicted.new_tensor(config.stats.depth_std) ** 2
         )
         weight = valid.flatten(3).any(-1)
+    error = _trusted(error, trust)
     return torch.stack([masked_mean(error[:, :, view], weight[:, :, view]) for view in range(error.shape[2])])
+
+
+def _trusted(error: Float[Tensor, "b ..."], trust: Float[Tensor, " b"] | None) -> Float[Tensor, "b ..."]:
+    """Errors of every window times what its truth counts; the mean over them is still over all of them."""
+    return error if trust is None else error * trust.view(-1, *[1] * (error.ndim - 1))
 
 
 def _image_mean(values: Float[Tensor, "*n m"], valid: Bool[Tensor, "*n m"]) -> Float[Tensor, "*n 1"]:
@@ -171,13 +179,18 @@ def _future_rgb(
 def _flow(
     delta: Float[Tensor, "b a p l 3"], visible_logit: Float[Tensor, "b a p l"], targets: Targets, config: PolicyConfig
 ) -> dict[str, Float[Tensor, ""]]:
-    """Weighted error of the displacement; of its steps; cross-entropy of visibility where the truth is known."""
+    """Weighted error of the displacement; of its steps; cross-entropy of visibility where the truth is known.
+
+    A tracker that loses a point does not say that it is hidden: such windows have no say in visibility.
+    """
     dimensions = 3 if config.flow.predict_depth else 2
     scale = delta.new_tensor(config.flow_scale)
     predicted, true = (delta / scale)[..., :dimensions], (_true_flow(targets, config) / scale)[..., :dimensions]
     weight = targets.flow_weight
     known = weight > 0
-    error = _flow_error(predicted, true, config.loss)
+    if targets.flow_trust is not None:
+        known = known & (targets.flow_trust == 1)[:, None, None, None]
+    error = _trusted(_flow_error(predicted, true, config.loss), targets.flow_trust)
     visibility = functional.binary_cross_entropy_with_logits(
         visible_logit, targets.flow_visible.to(visible_logit.dtype), reduction="none"
     )
@@ -186,7 +199,7 @@ def _flow(
         "flow_visibility": masked_mean(visibility, known),
     }
     if config.loss.flow_velocity > 0:
-        velocity = _flow_error(_steps(predicted), _steps(true), config.loss)
+        velocity = _trusted(_flow_error(_steps(predicted), _steps(true), config.loss), targets.flow_trust)
         both = torch.cat([weight[..., :1], torch.minimum(weight[..., 1:], weight[..., :-1])], -1)
         terms["flow_velocity"] = masked_mean(velocity, both[..., None])
     return terms

@@ -19,6 +19,7 @@ from pathlib import Path
 from model.errors import ConfigError, WorkbenchError
 from trainer.episodes.episode import Episode
 from trainer.episodes.open import open_episode
+from trainer.labels.overlay import with_labels
 
 from .catalog_checkpoints import list_checkpoints
 from .catalog_index import Dataset, Index
@@ -77,6 +78,7 @@ class Catalog:
         episode_roots: Files and folders with episodes.
         checkpoint_roots: Checkpoint folders, or folders of them.
         index_folder: Where lists of episodes are kept between sessions; None reads every dataset's list anew.
+        labels: A store of labels, laid over what an episode lacks when it is opened.
         patience: Seconds that making a catalogue and refreshing it wait for the list; it goes on growing afterwards.
     """
 
@@ -86,11 +88,12 @@ class Catalog:
         episode_roots: Sequence[str | Path] = (),
         checkpoint_roots: Sequence[str | Path] = (),
         index_folder: Path | None = None,
+        labels: Path | None = None,
         patience: float = math.inf,
     ) -> None:
         self._episode_roots = [str(root) for root in episode_roots]
         self._checkpoint_roots = [Path(root) for root in checkpoint_roots]
-        self._index_folder = index_folder
+        self._index_folder, self._labels = index_folder, labels
         self._patience = patience
         self._lock = threading.Lock()
         self._listing = _Listing()
@@ -198,7 +201,7 @@ class Catalog:
             ConfigError: No such episode here.
             EpisodeError: It cannot be read any more.
         """
-        return open_episode(self.episode(episode_id).name)
+        return with_labels(open_episode(self.episode(episode_id).name), self._labels)
 
     def _refresh_checkpoints(self) -> None:
         self._checkpoints, self._checkpoint_problems = list_checkpoints(self._checkpoint_roots)

@@ -24,6 +24,7 @@ from trainer.episodes.episode import Episode
 from trainer.episodes.field_of_view import with_field_of_view
 from trainer.episodes.open import open_episode
 from trainer.files import MANIFEST, new_folder
+from trainer.labels.overlay import with_labels
 
 from .foresight import Foresight
 from .predict import Predictor
@@ -47,6 +48,8 @@ class Options:
         film: Also write the panels of every camera as a film, as MP4.
         fov: Horizontal field of view in degrees of the cameras whose intrinsics the episode does not have; marked as
             assumed wherever it shows.
+        labels: A store of `python -m trainer label`: its depth and tracks fill in what the episode lacks, marked pseudo
+            wherever they show.
     """
 
     episode: Annotated[str, tyro.conf.Positional]
@@ -57,6 +60,7 @@ class Options:
     ply: bool = False
     film: bool = False
     fov: float | None = None
+    labels: Path | None = None
 
 
 def main(argv: list[str]) -> int:
@@ -78,9 +82,10 @@ def inspect_episode(options: Options) -> None:
     if options.stride < 1:
         raise ConfigError(f"--stride must be at least 1, got {options.stride}")
     _check_out(options)
-    episode = open_episode(options.episode)
+    episode = recorded = open_episode(options.episode)
     if options.fov is not None:
         episode = with_field_of_view(episode, options.fov)
+    episode = with_labels(episode, options.labels, of=recorded.content_hash)
     predictor = Predictor(options.checkpoint)
     steps = [int(step) for step in episode.frame_steps[:: options.stride]]
     foresights = list(predictor.foresee_range(episode, steps, progress=_progress))

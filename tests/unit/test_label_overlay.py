@@ -90,7 +90,7 @@ def test_tracks_without_depth_stay_in_the_image_and_say_what_is_missing(
     assert not episode.has("tracks", "static")
     assert not episode.has("depth", "static")
     start = grid_points(SIZE, 12)
-    with pytest.raises(AbsentError, match="no depth to lift"):
+    with pytest.raises(AbsentError, match="no depth, or no intrinsics"):
         episode.tracks("static", 0, start, np.array([2]))
     moved, seen = episode.image_tracks("static", 0, start, np.array([2, 3, 8, 99]))
     exact = truth.tracks("static", 0, start, np.array([2, 3, 8, 99]))

@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from model.batch import Observation, Targets
 from model.config import PolicyConfig
 from model.errors import ConfigError, EpisodeError
-from trainer.episodes.cache import mapped
 from trainer.episodes.episode import Episode
+from trainer.labels.overlay import with_random_access
 
 from .augment import random_offsets, shift
 from .goal import add_goal
@@ -85,7 +85,7 @@ class WindowDataset:
         if not episodes:
             raise EpisodeError("no episodes to train on; record some with `python -m trainer record`")
         self.config = config
-        self._episodes = [mapped(episode) for episode in episodes]
+        self._episodes = [with_random_access(episode) for episode in episodes]
         self._text = tokenize([episode.info.instruction for episode in episodes])
         full = (config.window.n_obs_steps - 1) * config.window.obs_stride
         index: list[tuple[int, int]] = []

@@ -55,10 +55,11 @@ def _some_steps(episode: Episode) -> list[int]:
 
 
 def _depth_moments(episodes: Sequence[Episode], view: View) -> tuple[float | None, float | None]:
-    """Mean and standard deviation of valid depth, metres."""
+    """Mean and standard deviation of valid depth, metres; estimated depth counts only where none is recorded."""
+    recorded = [episode for episode in episodes if episode.info.depth_origin == "true" and episode.has("depth", view)]
     values = [
         depth[np.isfinite(depth)]
-        for episode in episodes
+        for episode in recorded or episodes
         if episode.info.depth_scale == "metric" and episode.has("depth", view)
         for step in _some_steps(episode)
         for depth in [episode.depth(view, step)[::_PIXEL_STRIDE, ::_PIXEL_STRIDE]]

@@ -58,9 +58,17 @@ def targets_at(
         action=action,
         action_mask=action_mask,
         progress=_progress(episode, steps, config) if config.progress else None,
+        **_trust(episode, config),
         **_images(episode, supervised, len(frames), config),
         **_flow(episode, supervised, len(frames), config, points, seed),
     )
+
+
+def _trust(episode: Episode, config: PolicyConfig) -> dict[str, Tensor]:
+    """How much the depth and the flow of an episode count."""
+    estimated = episode.info.depth_origin == "pseudo"
+    trust = {"depth_trust": not estimated, "flow_trust": episode.info.has_exact_flow and not estimated}
+    return {name: torch.tensor([1.0 if exact else config.loss.pseudo]) for name, exact in trust.items()}
 
 
 def _images(episode: Episode, supervised: dict[int, int], n_rows: int, config: PolicyConfig) -> dict[str, Tensor]:

@@ -59,10 +59,13 @@ def find_labels(episode: Episode, root: Path, content_hash: str) -> FoundLabels:
     found, more = _newest(episode, root, "tracks", content_hash)
     for view, (key, facts) in found.items() if not episode.info.has_exact_flow else ():
         tracks[view] = key
-        lifted = view in depth or episode.has("depth", view)
+        has_depth = view in depth or episode.has("depth", view)
+        lifted = has_depth and episode.has("K", view)
         notes.append(f"{view}: {'3D' if lifted else '2D'} tracks {_made_by(facts)}, not exact" + _lift_words(lifted))
-        if not lifted:
+        if not has_depth:
             notes.append(_without_depth(episode, view, root))
+        elif not lifted:
+            notes.append(f"{view}: 3D tracks are absent: the intrinsics are not known; a field of view supplies them")
     return FoundLabels(depth=depth, tracks=tracks, notes=(*notes, *more))
 
 

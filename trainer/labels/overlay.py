@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
 
 from model.errors import AbsentError, ConfigError, EpisodeError
+from trainer.episodes.cache import mapped
 from trainer.episodes.camera import Camera
 from trainer.episodes.episode import Episode, EpisodeInfo, Field, Tracks, View
 
@@ -47,10 +48,24 @@ def with_labels(episode: Episode, root: Path | None, *, of: str | None = None) -
     """
     if root is None:
         return episode
-    if not root.is_dir():
-        raise ConfigError(f"--labels {root}: no such folder; `python -m trainer label` makes one")
+    check_store(root)
     found = find_labels(episode, root, of or episode.content_hash)
     return episode if found.nothing else Labelled(episode, root, found, of)
+
+
+def with_random_access(episode: Episode) -> Episode:
+    """`mapped`, below the labels where there are some."""
+    return episode.over(mapped(episode.base)) if isinstance(episode, Labelled) else mapped(episode)
+
+
+def check_store(root: Path | None) -> None:
+    """Says early that there is no such store.
+
+    Raises:
+        ConfigError: A store is named and is no folder.
+    """
+    if root is not None and not root.is_dir():
+        raise ConfigError(f"--labels {root}: no such folder; `python -m trainer label` makes one")
 
 
 class Labelled(Episode):
@@ -121,11 +136,11 @@ class Labelled(Episode):
         return self._base.action
 
     def has(self, field: Field, view: View | None = None) -> bool:
-        """Whether asking for a field can succeed. Tracks are in space: they need depth too."""
+        """Whether asking for a field can succeed. Tracks are in space: they need depth and intrinsics too."""
         if field == "depth" and view in self._found.depth:
             return True
         if field == "tracks" and view in self._found.tracks:
-            return self.has("depth", view)
+            return self.has("depth", view) and self._base.has("K", view)
         return self._base.has(field, view)
 
     def image_size(self, view: View) -> tuple[int, int]:
@@ -158,8 +173,8 @@ class Labelled(Episode):
         """
         if view not in self._found.tracks:
             return self._base.tracks(view, step, uv, later)
-        if not self.has("depth", view):
-            raise AbsentError(f"{self.name}: '{view}' has tracks in the image only; there is no depth to lift them by")
+        if not self.has("tracks", view):
+            raise AbsentError(f"{self.name}: '{view}' has tracks in the image only: no depth, or no intrinsics")
         height, width = self.image_size(view)
         moved, seen = self.image_tracks(view, step, uv, later)
         seen = seen & ((moved >= 0) & (moved < (width, height))).all(-1)
@@ -175,6 +190,14 @@ class Labelled(Episode):
     def has_image_tracks(self, view: View) -> bool:
         """Whether a tracker followed the points of this view."""
         return view in self._found.tracks
+
+    def grid(self, view: View) -> int:
+        """Points along each axis of the image that the tracker followed.
+
+        Raises:
+            AbsentError: No tracker looked at this view.
+        """
+        return self._clip(view).grid
 
     def image_tracks(
         self, view: View, step: int, uv: Float[np.ndarray, "p 2"], later: Integer[np.ndarray, " l"]

@@ -18,7 +18,7 @@ RANDOM = "random"
 """In place of an encoder's weights: there are none, and that is meant."""
 FROZEN_SEGMENT = 8
 """Windows a segment with a frozen image encoder: 17 frames to encode instead of 80 at the paper's sizes."""
-_NEVER_STORED = frozenset({"data", "out", "resume", "steps", "hours"})
+_NEVER_STORED = frozenset({"data", "out", "labels", "resume", "steps", "hours"})
 FREE_ON_RESUME = frozenset({"probe", "probe_every", "save_every", "log_every", "workers", "device", "threads"})
 """What a resumed run may change: nothing here decides the numbers of an update."""
 
@@ -33,6 +33,8 @@ class TrainOptions:
     Attributes:
         data: Folders that hold packed episodes, searched through.
         out: Folder of the run. Must be new or empty, unless --resume.
+        labels: A store of `python -m trainer label`: its depth and tracks are targets where an episode has none of its
+            own; they count by the configuration's loss.pseudo, and the model card says how many episodes they are of.
         preset: Name of a preset (tiny, compact, foresight, foresight_2d, gr_mg), with overrides if you like
             (foresight+no_flow), or a JSON file with a whole policy configuration.
         image_weights: Frozen image encoder of the big presets: a folder or a downloaded hub model (the paper's is
@@ -68,6 +70,7 @@ class TrainOptions:
 
     data: tuple[Path, ...]
     out: Path
+    labels: Path | None = None
     preset: str = "compact"
     image_weights: str | None = None
     text_weights: str | None = None

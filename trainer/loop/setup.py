@@ -18,6 +18,7 @@ from model.errors import CheckpointError, ConfigError, EpisodeError
 from trainer.episodes.episode import Episode
 from trainer.episodes.open import find_episodes, open_episode
 from trainer.files import read_json, replace_file
+from trainer.labels.overlay import Labelled, check_store, with_labels
 
 from .checkpoint import CHECKPOINT
 from .options import TrainOptions
@@ -55,18 +56,20 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
     return "bf16" if capabilities.get("amx_bf16") or capabilities.get("avx512_bf16") else "fp32"
 
 
-def open_episodes(folders: Sequence[Path]) -> list[Episode]:
-    """All packed episodes below `folders`, in the order of their names.
+def open_episodes(folders: Sequence[Path], labels: Path | None = None) -> list[Episode]:
+    """All episodes below `folders`, in the order of their names, with what a store of labels adds to them.
 
     Raises:
         EpisodeError: A folder does not exist or holds no episode.
+        ConfigError: There is no such store.
     """
+    check_store(labels)
     episodes: list[Episode] = []
     for folder in folders:
         names = find_episodes(folder)
         if not names:
             raise EpisodeError(f"{folder}: holds no episode; record some with `python -m trainer record`")
-        episodes += [open_episode(name) for name in names]
+        episodes += [with_labels(open_episode(name), labels) for name in names]
     return episodes
 
 
@@ -84,8 +87,20 @@ def describe_data(episodes: Sequence[Episode]) -> dict[str, Any]:
         "instructions": sorted({episode.info.instruction for episode in episodes}),
         "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(),
         "episode_hashes": [name[:SHORT_HASH] for name in hashes],
+        "pseudo_labels": _pseudo_labels(episodes),
         "action_mean": None if mean is None else [round(float(value), 6) for value in mean],
     }
+
+
+def _pseudo_labels(episodes: Sequence[Episode]) -> dict[str, int]:
+    """How many episodes have depth or tracks that are estimates; empty where none has."""
+    depth = sum(episode.info.depth_origin == "pseudo" for episode in episodes)
+    tracks = sum(
+        isinstance(episode, Labelled) and any(episode.has_image_tracks(view) for view in episode.info.views)
+        for episode in episodes
+    )
+    counts = {"episodes_with_pseudo_depth": depth, "episodes_with_pseudo_tracks": tracks}
+    return {name: count for name, count in counts.items() if count}
 
 
 def claim_folder(options: TrainOptions) -> dict[str, Any] | None:

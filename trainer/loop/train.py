@@ -21,9 +21,9 @@ from model.config import PolicyConfig
 from model.policy import Policy
 from trainer.data.statistics import measure_statistics
 from trainer.data.windows import Sampling
-from trainer.episodes.cache import mapped
 from trainer.episodes.episode import Episode
 from trainer.files import read_json
+from trainer.labels.overlay import with_random_access
 
 from .batches import labelled_batches
 from .checkpoint import CHECKPOINT, METADATA, encoder_facts, save_inference_checkpoint
@@ -66,13 +66,13 @@ def train(options: TrainOptions) -> int:
     options = _settled(options, stored)
     torch.set_num_threads(options.threads or os.cpu_count() or 1)
     device = choose_device(options.device)
-    episodes = open_episodes(options.data)
-    probed = open_episodes(options.probe) if options.probe else episodes
+    episodes = open_episodes(options.data, options.labels)
+    probed = open_episodes(options.probe, options.labels) if options.probe else episodes
     data = describe_data(episodes)
     if stored is None:
         config = options.policy_config()
         config = dataclasses.replace(
-            config, stats=measure_statistics([mapped(episode) for episode in episodes], config)
+            config, stats=measure_statistics([with_random_access(episode) for episode in episodes], config)
         )
     else:
         config = stored_policy(stored, options.out)

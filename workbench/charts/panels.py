@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from trainer.episodes.episode import Episode, View
 
 from ..foresight import REMARKS, Foresight
+from ..pseudo import PSEUDO_DEPTH
 from .colours import ATTENTION_MAP, ColourScale, symmetric
 
 _SAMPLED_FRAMES = 8
@@ -28,6 +29,11 @@ _FUTURE_TITLES = {
     "future_depth_true": "depth that came",
     "copy_last_depth": "depth copy-last",
     "future_depth_error": "depth error",
+}
+_PSEUDO_TITLES = {
+    "future_depth_true": "pseudo depth that came",
+    "copy_last_depth": "pseudo depth copy-last",
+    "future_depth_error": "depth minus pseudo",
 }
 PEAK_LIFT = 8.0
 """An overlay pixel gets the full colour at this many times the even share of its image."""
@@ -79,17 +85,20 @@ def clip_scales(episode: Episode, *, fallback: Mapping[View, tuple[float, float]
         depth[view] = ColourScale(low=low, high=high, unit="m", label="depth")
         limit = max(10.0, 10.0 * round(100 * _ERROR_SHARE * middle))
         error[view] = symmetric(limit, unit="mm", label="error, red = too far")
+    origin = episode.info.depth_origin
     return ClipScales(
         depth=depth,
         error=error,
-        origin="true depth of this clip" if episode.info.depth_origin is not None else "the policy's training data",
+        origin="the policy's training data" if origin is None else f"{origin} depth of this clip",
     )
 
 
 def now_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[Panel]:
-    """RGB, depth predicted, depth true, error of a view at the current time."""
+    """RGB, depth predicted, depth true (or pseudo), error of a view at the current time."""
     seen = foresight.views.get(view)
-    titles = ("RGB", "depth predicted", "depth true", "depth error")
+    estimated = PSEUDO_DEPTH in foresight.remarks
+    truth, error = ("depth pseudo", "depth minus pseudo") if estimated else ("depth true", "depth error")
+    titles = ("RGB", "depth predicted", truth, error)
     keys = tuple(f"{view}.{name}" for name in ("rgb", "depth", "depth_true", "depth_error"))
     if seen is None:
         return _absent(keys, titles, f"no {view} camera in this episode")
@@ -123,6 +132,7 @@ def future_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[
     silent = REMARKS["no_future" if "no_future" in foresight.remarks else "no_future_depth"]
     painted = REMARKS["patch_colours"] if "patch_colours" in foresight.remarks else ""
     error = _error_mm(seen.future_depth, seen.future_depth_true)
+    titles = _FUTURE_TITLES | (_PSEUDO_TITLES if PSEUDO_DEPTH in foresight.remarks else {})
     images = {
         "future_rgb": (seen.future_rgb, None, silent),
         "future_rgb_true": (seen.future_rgb_true, None, ended),
@@ -135,7 +145,7 @@ def future_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[
     return [
         Panel(
             key=f"{view}.{name}",
-            title=_FUTURE_TITLES[name],
+            title=titles[name],
             image=values if values is None or colours is None else colours.paint(values),
             scale=None if values is None else colours,
             note=why if values is None else painted if name == "future_rgb" else "",

@@ -12,6 +12,7 @@ from trainer.metrics.catalog import BASELINE, metric_of, skill
 from trainer.metrics.flow import track_errors
 
 from ..foresight import Foresight
+from ..pseudo import is_pseudo
 from .labels import label_of, model_names
 
 
@@ -71,7 +72,7 @@ def number_rows(foresight: Foresight) -> list[NumberRow]:
         rows.append(
             NumberRow(
                 name=name,
-                label=label_of(name),
+                label=label_of(name, pseudo=is_pseudo(name, foresight.remarks)),
                 unit=metric_of(name).unit,
                 value=value,
                 baseline=None if math.isnan(baseline) else baseline,

@@ -10,7 +10,7 @@ import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,8 +20,9 @@ from trainer.metrics.catalog import BASELINE, metric_of, skill
 from ..charts.labels import label_of, model_names
 from ..charts.tables import series_rows
 from ..familiar import unfamiliar
-from ..foresight import Foresight
+from ..foresight import REMARKS, Foresight
 from ..predict import CheckpointSummary
+from ..pseudo import PSEUDO, is_pseudo
 
 FORMAT = "foresight-workbench metrics 1"
 _PACKAGES = ("torch", "numpy", "rerun-sdk", "matplotlib", "safetensors")
@@ -34,6 +35,7 @@ class SummaryRow:
     Attributes:
         value: Mean over the steps that have a value; `baseline` likewise, `skill` from the two means.
         n: How many steps those are. Steps of one episode are not independent: no interval is given.
+        truth: "recorded", or "pseudo" where it was estimated from the images: such a figure is no error.
     """
 
     name: str
@@ -45,6 +47,7 @@ class SummaryRow:
     n: int
     definition: str
     baseline_definition: str
+    truth: Literal["recorded", "pseudo"] = "recorded"
 
 
 def summary_rows(foresights: Sequence[Foresight]) -> list[SummaryRow]:
@@ -59,11 +62,11 @@ def summary_rows(foresights: Sequence[Foresight]) -> list[SummaryRow]:
         if not len(values):
             continue
         value, baseline = (float(mean) for mean in values.mean(axis=0))
-        metric = metric_of(name)
+        metric, pseudo = metric_of(name), is_pseudo(name, foresights[0].remarks)
         rows.append(
             SummaryRow(
                 name=name,
-                label=label_of(name),
+                label=label_of(name, pseudo=pseudo),
                 unit=metric.unit,
                 value=value,
                 baseline=baseline,
@@ -71,6 +74,7 @@ def summary_rows(foresights: Sequence[Foresight]) -> list[SummaryRow]:
                 n=len(values),
                 definition=metric.definition,
                 baseline_definition=metric.baseline,
+                truth=PSEUDO if pseudo else "recorded",
             )
         )
     return rows
@@ -115,17 +119,25 @@ def metrics_json(
         }
         for f in foresights
     ]
-    summary = {"summary": [asdict(row) for row in rows], "not_computed": list(missing)}
+    summary = {
+        "remarks": [REMARKS[name] for name in foresights[0].remarks] if foresights else [],
+        "pseudo_truth": [row.name for row in rows if row.truth == PSEUDO],
+        "summary": [asdict(row) for row in rows],
+        "not_computed": list(missing),
+    }
     return json.dumps({**facts, **summary, "steps": steps}, indent=1, allow_nan=False)
 
 
 def numbers_csv(foresights: Sequence[Foresight]) -> str:
-    """One line a step: every metric and its baseline."""
+    """One line a step: every metric and its baseline; figures against an estimate have `(pseudo)` in their heading."""
     names = list(dict.fromkeys(name for foresight in foresights for name in model_names(foresight.metrics)))
     table = series_rows(foresights, names)
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["step", *(key for name in names for key in (name, name + BASELINE))])
+    remarks = foresights[0].remarks if foresights else ()
+    marks = [f" ({PSEUDO})" if is_pseudo(name, remarks) else "" for name in names]
+    keys = [key + mark for name, mark in zip(names, marks, strict=True) for key in (name, name + BASELINE)]
+    writer.writerow(["step", *keys])
     for row in table:
         writer.writerow([int(row["step"]), *(_cell(value) for key, value in row.items() if key != "step")])
     return buffer.getvalue()

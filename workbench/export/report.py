@@ -19,9 +19,10 @@ from ..attention import FLOW_PATH, RESAMPLER_PATH
 from ..charts.labels import HEADLINES, label_of
 from ..charts.panels import PEAK_LIFT, ClipScales, Panel, attention_overlay, future_panels, now_panels
 from ..charts.tables import point_rows
-from ..charts.tracks import tracks_panel
-from ..familiar import assumed
-from ..foresight import Foresight
+from ..charts.tracks import labelled_panel, tracks_panel
+from ..familiar import assumed, corrected
+from ..foresight import REMARKS, Foresight
+from ..pseudo import label_badges
 from .figures import attention_svg, timeline_svg
 from .numbers import SummaryRow
 
@@ -63,7 +64,7 @@ def report_html(
         f"{foresights[0].future_step - foresights[0].step} control steps ahead.</p>",
         f"<p class=quiet>Attention overlays, full colour at {PEAK_LIFT:g} times the even share. Through the flow: "
         f"{escape(FLOW_PATH)}. Through the resampler: {escape(RESAMPLER_PATH)}.</p>",
-        *(_moment(foresight, why, scales) for foresight, why in moments),
+        *(_moment(episode, foresight, why, scales) for foresight, why in moments),
         _provenance(facts),
     ]
     style = (Path(__file__).parent / "report.css").read_text(encoding="utf-8")
@@ -101,14 +102,17 @@ def _header(episode: Episode, foresights: Sequence[Foresight], facts: dict[str, 
         f"outcome: {info.outcome or 'unknown'}",
         "views: " + ", ".join(info.views),
         depth,
-        "exact 3D flow" if info.has_exact_flow else "no true flow",
+        "exact 3D flow" if info.has_exact_flow else "no exact flow",
+        *label_badges(episode),
         f"{checkpoint['preset']} policy, {checkpoint['weights']} weights",
         *assumed(info),
+        *corrected(info),
         *facts["unfamiliar"],
     ]
     marks = "".join(f'<span class="badge">{escape(text)}</span>' for text in badges)
     where = f"{facts['episode']['name']} with checkpoint {checkpoint['name']}"
-    notes = "".join(f"<p class=quiet>{escape(note)}</p>" for note in info.notes)
+    about = [REMARKS[name] for foresight in foresights[:1] for name in foresight.remarks]
+    notes = "".join(f"<p class=quiet>{escape(note)}</p>" for note in (*about, *info.notes))
     title = f"“{escape(info.instruction)}”" if info.instruction else "no instruction"
     return f"<h1>{title}</h1><p class=quiet>{escape(where)}</p><p>{marks}</p>{notes}"
 
@@ -141,7 +145,7 @@ def _table_of(rows: Sequence[SummaryRow]) -> str:
     return _table(head, body)
 
 
-def _moment(foresight: Foresight, why: str, scales: ClipScales) -> str:
+def _moment(episode: Episode, foresight: Foresight, why: str, scales: ClipScales) -> str:
     parts = [f'<h3 id="t{foresight.step}">t {foresight.step} <span class="quiet">· {escape(why)}</span></h3>']
     for view in scales.depth:
         bars = scales.depth[view].bar_html() + scales.error[view].bar_html()
@@ -149,7 +153,10 @@ def _moment(foresight: Foresight, why: str, scales: ClipScales) -> str:
         ahead = f"{view}, at t {foresight.future_step}"
         parts.append(f'<div class="quiet">{ahead}</div>{_figures(future_panels(foresight, view, scales))}')
         parts.append(f'<div class="bars">{bars}</div>')
-    parts.append(_figures([tracks_panel(foresight), *_overlays(foresight)]))
+    followed = [labelled_panel(episode, foresight.step, view) for view in scales.depth]
+    parts.append(
+        _figures([tracks_panel(foresight), *(panel for panel in followed if panel is not None), *_overlays(foresight)])
+    )
     rows = point_rows(foresight, limit=WORST_POINTS)
     if rows:
         head = ("worst points", "compared at t", "px", "mm lateral", "mm along the ray", "mm moved", "visible")

@@ -231,6 +231,11 @@ class EpisodeScene:
             strips = [truth[point][flow.known[point]] for point in shown]
             stream.log(TRUE, rr.LineStrips3D(strips, colors=faded(colours[shown]), radii=0.0009))
 
+    def _truth(self) -> str:
+        """What the faded tracks are."""
+        tracked = self.episode.has("tracks", FLOW_VIEW) and not self.episode.info.has_exact_flow
+        return "a tracker's (pseudo, lifted by depth)" if tracked else "true"
+
     def _about(self) -> str:
         info = self.episode.info
         cloud = (
@@ -240,7 +245,7 @@ class EpisodeScene:
             f"**{info.instruction}**\n\n"
             f"{info.source}, {info.length} control steps, outcome: {info.outcome or 'unknown'}\n\n"
             f"Cloud: {cloud} depth, at most {CLOUD_POINTS} points of an image.\n\n"
-            "Tracks: solid = predicted, faded = true; only what moves, in truth or in the prediction, has a line.\n\n"
+            f"Tracks: solid = predicted, faded = {self._truth()}; only what moves, in either, has a line.\n\n"
             "`cloud/future_predicted` is hidden at first, and so are the start points coloured by attention, "
             f"`flow/attention`: {ATTENTION_SCALE.label}, dark 0, bright {ATTENTION_SCALE.high:g} times even."
         )

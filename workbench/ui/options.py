@@ -28,6 +28,9 @@ class AppOptions:
     """An episode, or a folder of them; may be given many times; also what the Train tab offers as data.
     Default: assets/episodes."""
 
+    labels: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
+    """A store of `python -m trainer label`: its depth and tracks fill in what the episodes lack, marked pseudo."""
+
     runs: Annotated[Path, tyro.conf.arg(metavar="DIR")] = field(default=Path("runs"))
     """Where the Train tab keeps its runs."""
 

@@ -78,14 +78,16 @@ function drawPanel(figure, panel, frame) {
 function drawTracks(figure, frame, shown) {
   const overlay = figure.querySelector(".fw-overlay");
   const tracks = frame.view === "static" ? frame.tracks : null;
-  shown.textContent = state.tracks && tracks?.of ? tracksText(tracks) : "";
+  const legend = [tracks?.of ? tracksText(tracks) : "", frame.labelled ? labelledText(frame.labelled) : ""];
+  shown.textContent = state.tracks ? legend.filter(Boolean).join(" · ") : "";
   if (!frame.size) return;
   const [height, width] = frame.size.map((pixels) => pixels * SHARP);
   if (overlay.width !== width || overlay.height !== height) Object.assign(overlay, { width, height });
   const pen = overlay.getContext("2d");
   pen.clearRect(0, 0, width, height);
-  if (!tracks) return;
   const style = getComputedStyle(figure);
+  if (state.tracks) for (const line of frame.labelled?.lines ?? []) drawLine(pen, line, style.getPropertyValue("--fw-truth"), 2, true);
+  if (!tracks) return;
   if (state.tracks) {
     for (const track of tracks.true ?? []) drawLine(pen, track, style.getPropertyValue("--fw-truth"), 2);
     for (const track of tracks.predicted) drawLine(pen, track, style.getPropertyValue("--fw-predicted"), 2);
@@ -100,7 +102,13 @@ function drawTracks(figure, frame, shown) {
   }
 }
 
-function drawLine(pen, track, colour, widthPixels) {
+function drawLine(pen, track, colour, widthPixels, dot = false) {
+  if (dot && track[0][0] !== null) { // where the line starts: the picture's own time
+    pen.fillStyle = colour;
+    pen.beginPath();
+    pen.arc(track[0][0] * SHARP, track[0][1] * SHARP, 3, 0, 2 * Math.PI);
+    pen.fill();
+  }
   pen.strokeStyle = colour;
   pen.lineWidth = widthPixels;
   pen.beginPath();
@@ -114,6 +122,11 @@ function drawLine(pen, track, colour, widthPixels) {
   pen.stroke();
 }
 
-function tracksText({ predicted, of, moving, start_depth }) {
-  return `${predicted.length} ${text.of} ${of} ${text.points} (${moving} ${text.moving}), ${start_depth} ${text.start_depth}`;
+function tracksText({ predicted, of, moving, start_depth, pseudo }) {
+  const count = `${predicted.length} ${text.of} ${of} ${text.points} (${moving} ${text.moving}), ${start_depth} ${text.start_depth}`;
+  return pseudo ? `${count}; ${text.tracker_faded}` : count;
+}
+
+function labelledText({ lines, of, until }) {
+  return `${text.tracker_lines}: ${lines.length} ${text.of} ${of} ${text.points} ${text.move_until} t ${until}`;
 }
