@@ -176,6 +176,34 @@ def padding_visible() -> Fault:
     return Fault(policy, "audits", ("padding (last camera absent)", "<- W_PATCH"), "LEAK")
 
 
+class _ActsOnNeighbours(Policy):
+    """Off by one group in the reduced layout: where FLOW stands, acting gathers the first future queries."""
+
+    def newest(self, tokens: Tensor, *rest: Any) -> dict[str, Tensor]:
+        wrong, right = self.layout.indices("FUT_S"), self.layout.indices("FLOW")
+        return super().newest(tokens.index_copy(1, right, tokens[:, wrong]), *rest)
+
+
+def off_by_one_group_when_acting() -> Fault:
+    policy = random_policy(small_config())
+    policy.__class__ = _ActsOnNeighbours
+    return Fault(policy, "acting", ("ACT", "FUT_S", "same"), "LEAK", ("sdpa", "acting"))
+
+
+class _ActsOnAbsentCameras(Policy):
+    """Ignores, in the reduced layout alone, which cameras are there."""
+
+    def newest(self, tokens: Tensor, frame_mask: Tensor, view_mask: Tensor, names: Any) -> dict[str, Tensor]:
+        return super().newest(tokens, frame_mask, torch.ones_like(view_mask), names)
+
+
+def padding_visible_when_acting() -> Fault:
+    policy = random_policy(small_config())
+    policy.__class__ = _ActsOnAbsentCameras
+    named = ("padding (acting, last camera absent)", "ACT[0]@2 <- W_PATCH")
+    return Fault(policy, "audits", named, "LEAK", ("sdpa", "acting"))
+
+
 FAULTS: dict[str, Callable[[], Fault]] = {
     "off-by-one group": off_by_one_group,
     "dropped under checkpointing": dropped_under_checkpointing,
@@ -186,6 +214,8 @@ FAULTS: dict[str, Callable[[], Fault]] = {
     "future leak by one frame": future_leak,
     "doubly masked row": doubly_masked_row,
     "padding visible": padding_visible,
+    "off-by-one group when acting": off_by_one_group_when_acting,
+    "padding visible when acting": padding_visible_when_acting,
 }
 
 

@@ -83,6 +83,22 @@ class Subject(Protocol):
         ...
 
 
+@runtime_checkable
+class Reduced(Protocol):
+    """A subject with modes that take in a part of the sequence and compute a part of the outputs."""
+
+    def computed(self, mode: str, padding: Padding | None = None) -> Bool[Tensor, " n"]:
+        """Rows that a mode computes; the others of its result are NaN."""
+        ...
+
+
+def computed_rows(subject: Subject, mode: str, padding: Padding | None = None) -> Bool[Tensor, " n"]:
+    """Rows that a subject computes in a mode: all, unless it says otherwise."""
+    if isinstance(subject, Reduced):
+        return subject.computed(mode, padding)
+    return torch.ones(subject.table.length, dtype=torch.bool)
+
+
 class ForeignSubject:
     """A module that this project did not write.
 

@@ -14,11 +14,12 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from .adapter import Padding, Subject
-from .intercept import ArrivedMask, intercept
+from .adapter import Padding, Subject, computed_rows
+from .intercept import ArrivedMask, intercept, placed_mask
 from .perturbation import Trial, run_trials
 from .report import Audit, Verdict
 from .sequence import TokenTable
+from .tape import record
 
 PLACES = 8
 _HUGE = 1e4
@@ -74,9 +75,12 @@ def audit_structure(
     """Compares the mask of every layer, token by token and for all frames, with the declared one."""
     table, count = subject.table, len(subject.layers)
     wanted = declared if padding is None else declared & ~padding.hidden
-    with subject.running(mode) as forward, torch.no_grad(), intercept(subject.layers) as arrived:
+    layers = subject.layers
+    with subject.running(mode) as forward, torch.no_grad(), intercept(layers) as arrived, record(layers) as calls:
         forward(tokens, padding)
-    whole = [item for item in arrived if item.allowed.shape == declared.shape]
+    kept, computed = _positions(tokens, calls[0].tokens), computed_rows(subject, mode, padding).nonzero()[:, 0]
+    placed = [placed_mask(item, wanted, kept, computed) for item in arrived]
+    whole = [item for item in placed if item is not None]
     by_layer = [[item for item in whole if item.layer == layer] for layer in range(1, count + 1)]
     soft = [_soft(items, wanted) for items in by_layer]
     where = mode if padding is None else f"{mode}, {padding.name}"
@@ -87,6 +91,14 @@ def audit_structure(
         _audit_rows(table, f"degenerate rows ({where})", whole),
     )
     return Structure(masks=() if unseen else tuple(masks), soft=tuple(soft), audits=audits)
+
+
+def _positions(tokens: Float[Tensor, "1 n d"], given: Float[Tensor, "b m d"]) -> Int64[Tensor, " m"]:
+    """Which tokens a first layer was given: found by their values, where it was not given all of them."""
+    if given.shape[1] == tokens.shape[1]:
+        return torch.arange(tokens.shape[1])
+    same = (given[0][:, None] == tokens[0]).all(-1)
+    return same.int().argmax(1).cpu() if bool(same.any(1).all()) else torch.empty(0, dtype=torch.int64)
 
 
 def _soft(items: Sequence[ArrivedMask], wanted: Tensor) -> Tensor:
@@ -160,9 +172,12 @@ def _place(table: TokenTable, item: ArrivedMask, pair: tuple[int, int]) -> str:
     return f"layer {item.layer}: {table.label(row)} <- {table.label(column)} {state}"
 
 
-def audit_padding(subject: Subject, mode: str, tokens: Float[Tensor, "1 n d"], padding: Padding) -> Audit:
+def audit_padding(
+    subject: Subject, mode: str, tokens: Float[Tensor, "1 n d"], padding: Padding, *, name: str | None = None
+) -> Audit:
     """Other tokens where the sequence is padded: no row that is real may change by a bit."""
-    table, name = subject.table, f"padding ({padding.name})"
+    table, name = subject.table, name or f"padding ({padding.name})"
+    real = ~padding.hidden & computed_rows(subject, mode, padding)
     hidden = padding.hidden.nonzero()[:, 0]
     blocks = [
         (group, frame) for group, frame in table.blocks() if bool(padding.hidden[table.positions(group, frame)[0]])
@@ -170,16 +185,15 @@ def audit_padding(subject: Subject, mode: str, tokens: Float[Tensor, "1 n d"], p
     trials = [Trial(keys=hidden, block=False)]
     with subject.running(mode) as forward:
         change = run_trials(subject, forward, tokens, trials, padding=padding)[0, -1]
-        moved = ((change != 0) & ~padding.hidden).nonzero()[:, 0].tolist()
+        moved = ((change != 0) & real).nonzero()[:, 0].tolist()
         if not moved:
-            real = int((~padding.hidden).sum())
-            detail = f"{len(hidden)} hidden tokens were replaced, {real} real rows are bitwise the same"
+            detail = f"{len(hidden)} hidden tokens were replaced, {int(real.sum())} real rows are bitwise the same"
             return Audit(name=name, verdict=Verdict.OK, detail=detail)
         trials = [Trial(keys=table.positions(*block), block=True) for block in blocks]
         by_block = run_trials(subject, forward, tokens, trials, padding=padding)[:, -1]
     places: dict[tuple[int, int], str] = {}
     for (group, _), trial, moves in zip(blocks, trials, by_block, strict=True):
-        for row in ((moves != 0) & ~padding.hidden).nonzero()[:, 0].tolist():
+        for row in ((moves != 0) & real).nonzero()[:, 0].tolist():
             key = (int(table.group[row]), group)
             places.setdefault(key, f"{table.label(row)} <- {table.label(int(trial.keys[0]))}")
     detail = f"{len(moved)} real rows change with tokens that nobody may attend to"

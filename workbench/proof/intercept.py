@@ -12,11 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
@@ -123,6 +123,31 @@ def _softmax(layer: int, scores: Tensor) -> ArrivedMask:
     """Scores carry no mask of their own: what is not -inf may attend, whatever its value."""
     scores = scores.detach()
     return ArrivedMask(layer=layer, kind="softmax", allowed=_any(scores != -math.inf), constant=_first(scores))
+
+
+def placed_mask(
+    item: ArrivedMask, whole: Bool[Tensor, "n n"], kept: Int64[Tensor, " m"], computed: Int64[Tensor, " r"]
+) -> ArrivedMask | None:
+    """A call of attention over a part of a sequence as one over all of it; None if it was over something else.
+
+    Args:
+        item: Over m columns, and m or r rows.
+        whole: What counts for the rows that it leaves out. Columns that it leaves out are hidden from its rows.
+        kept: Positions of its tokens.
+        computed: Positions of the rows that a last layer computes.
+    """
+    rows, columns = item.allowed.shape
+    if item.allowed.shape == whole.shape:
+        return item
+    if columns != len(kept) or rows not in (len(kept), len(computed)):
+        return None
+    at = (kept if rows == len(kept) else computed)[:, None]
+    allowed = whole.clone()
+    allowed[at[:, 0]] = False
+    allowed[at, kept] = item.allowed
+    constant = torch.full(whole.shape, math.nan)
+    constant[at, kept] = item.constant
+    return replace(item, allowed=allowed, constant=constant, fused=None)
 
 
 def _any(allowed: Tensor) -> Bool[Tensor, "q k"]:

@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .adapter import Subject
+from .adapter import Subject, computed_rows
 from .audit import Structure, audit_structure
 from .findings import Findings, Reproduction
-from .modes import INEXACT, TOLERANCE
+from .modes import INEXACT, NOT_BY_LAYER, TOLERANCE
 from .report import Audit, Cell, ModeResult, Verdict, worst
 from .setting import Setting, gradients, replacements
 from .verdict import judge
@@ -73,15 +73,18 @@ def prove_mode(
 def _prove(
     setting: Setting, mode: str, reference: Tensor, again: Reproduction, start: float, step: Callable[[], None]
 ) -> ModeProof:
-    subject = setting.subject
+    subject, computed = setting.subject, computed_rows(setting.subject, mode)
+    setting = setting.restricted(computed)
     structure = audit_structure(subject, mode, setting.declared, setting.tokens) if mode != "compiled" else None
     tolerance = TOLERANCE.get(mode)
-    difference = None if tolerance is None else float((outputs(subject, mode, setting.tokens) - reference).abs().max())
+    difference = None
+    if tolerance is not None:
+        difference = float((outputs(subject, mode, setting.tokens) - reference)[computed].abs().max())
     agrees = difference is None or tolerance is None or difference <= tolerance
     blocks = structure is None or not structure.holds or not agrees or mode == "autocast"
     with subject.running(mode) as forward:
         wanted = setting.blocks if blocks else ()
-        trials = replacements(setting, forward, by_layer=mode != "compiled", blocks=wanted, step=step)
+        trials = replacements(setting, forward, by_layer=mode not in NOT_BY_LAYER, blocks=wanted, step=step)
     recomputed = None
     if mode == "checkpointed":
         # A mask that only the recomputed pass lacks shows in gradients alone.

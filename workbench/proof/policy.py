@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from model.attention import Attention, Capture, use_attention
@@ -61,6 +61,10 @@ class PolicySubject:
 
         def forward(tokens: Tensor, padding: Padding | None = None) -> Tensor:
             frames, views = self._presence(len(tokens), padding)
+            if mode == "acting":
+                acting = policy.newest(tokens, frames, views, ("ACT",))["ACT"]
+                where = self.computed(mode, padding).nonzero()[:, 0].to(tokens.device)
+                return torch.full_like(tokens, torch.nan).index_copy(1, where, acting)
             if mode == "checkpointed":  # layers are recomputed only where a gradient could be asked for
                 with torch.enable_grad():
                     return contextualise(tokens, frames, views)[0]
@@ -70,6 +74,14 @@ class PolicySubject:
             stack.enter_context(basic_mode(policy.trunk, mode))
             stack.enter_context(_switched(policy, mode))
             yield reseeded(forward) if mode == "train" else forward
+
+    def computed(self, mode: str, padding: Padding | None = None) -> Bool[Tensor, " n"]:
+        """All rows; acting, the newest real frame's ACT."""
+        table, newest = self.table, self.table.n_frames - 1
+        if mode != "acting":
+            return torch.ones(table.length, dtype=torch.bool)
+        newest -= padding is not None and padding.name == LAST_FRAME
+        return (table.group == table.index("ACT")) & (table.frame == newest)
 
     @property
     def captured_rows(self) -> Int64[Tensor, " r"]:

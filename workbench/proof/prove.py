@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from model.config import to_json
 from model.errors import ConfigError
 
-from .adapter import Subject
+from .adapter import Subject, computed_rows
 from .audit import Structure, audit_capture, audit_padding, audit_structure
 from .declared import Spec
 from .decoders import prove_decoders
@@ -135,6 +135,8 @@ def _setting(
         raise ConfigError(
             f"{subject.name} has no mode '{unknown[0] if unknown else ''}'; choose from {', '.join(subject.modes)}"
         )
+    if not bool(computed_rows(subject, modes[0]).all()):
+        raise ConfigError(f"mode '{modes[0]}' computes few outputs and cannot be the reference; name another one first")
     last = table.n_frames - 1
     chosen = tuple(sorted({0, table.n_frames // 2, last} if frames is None else set(frames)))
     if not chosen or not all(0 <= frame <= last for frame in chosen):
@@ -176,12 +178,16 @@ def _reference(setting: Setting, mode: str, again: Reproduction, steps: _Steps) 
 
 
 def _padding_audits(setting: Setting, modes: Sequence[str], steps: _Steps) -> list[Audit]:
-    """Padding in the reference mode, and what capture returns if that is one of the modes."""
+    """Padding in the reference mode and while acting, and what capture returns if that is one of the modes."""
     subject, audits = setting.subject, list[Audit]()
     for padding in subject.paddings:
         steps.next(padding.name)
         audits += audit_structure(subject, modes[0], setting.declared, setting.tokens, padding).audits
         audits.append(audit_padding(subject, modes[0], setting.tokens, padding))
+        if "acting" in modes:  # finds its rows by itself, whatever is padded
+            audits += audit_structure(subject, "acting", setting.declared, setting.tokens, padding).audits
+            name = f"padding (acting, {padding.name})"
+            audits.append(audit_padding(subject, "acting", setting.tokens, padding, name=name))
     if "capture" in modes:
         audits += [audit] if (audit := audit_capture(subject, setting.declared, setting.tokens)) else []
     return audits

@@ -5,6 +5,7 @@ Dimensions: n token, d width, k trial.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +46,7 @@ class Setting:
         frames: Whose outputs are read.
         single: Token by token everywhere.
         seed: Of the tokens.
+        only: The rows that a mode computes; None if it computes all.
     """
 
     subject: Subject
@@ -53,6 +55,12 @@ class Setting:
     frames: tuple[int, ...]
     single: bool
     seed: int
+    only: Bool[Tensor, " n"] | None = None
+
+    def restricted(self, computed: Bool[Tensor, " n"]) -> Setting:
+        """The same questions about the outputs that a mode computes."""
+        frames = self.subject.table.frame[computed].unique().tolist()
+        return self if bool(computed.all()) else dataclasses.replace(self, only=computed, frames=tuple(frames))
 
     @cached_property
     def expected_layer(self) -> Bool[Tensor, "n n"]:
@@ -67,7 +75,8 @@ class Setting:
     @cached_property
     def rows(self) -> Bool[Tensor, " n"]:
         """Positions whose outputs are read: the prefix and the chosen frames."""
-        return torch.isin(self.subject.table.frame, torch.tensor([PREFIX_FRAME, *self.frames]))
+        rows = torch.isin(self.subject.table.frame, torch.tensor([PREFIX_FRAME, *self.frames]))
+        return rows if self.only is None else rows & self.only
 
     @property
     def dtype(self) -> torch.dtype:

@@ -17,12 +17,12 @@ class LayerCall:
 
     Attributes:
         tokens: What it was given.
-        out: What it made of them.
+        out: What it made of them, of all or of some.
         again: The same layer with the same other arguments on other tokens.
     """
 
     tokens: Float[Tensor, "b n d"]
-    out: Float[Tensor, "b n d"]
+    out: Float[Tensor, "b _r d"]
     again: Callable[[Tensor], Tensor]
 
 
