@@ -144,6 +144,7 @@ def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[
         css_paths=[
             Path(__file__).parent / "static" / "page.css",
             Path(__file__).parent / "static" / "browse.css",
+            Path(__file__).parent / "static" / "audit.css",
             _PROOF_STYLE,
         ],
         allowed_paths=[],

@@ -34,6 +34,8 @@ def make_page(*, viewer_version: str, training: TrainingDesk) -> gr.Blocks:
                 widget("attention", viewer_version)
             with gr.Tab(text.TABS["proof"], id="proof") as proof:
                 widget("proof", viewer_version)
+            with gr.Tab(text.TABS["audit"], id="audit") as audit:
+                widget("audit", viewer_version)
             with gr.Tab(text.TABS["train"], id="train") as train:
-                add_train_tab(training, tabs, train, [foresight, browse, attention, proof])
+                add_train_tab(training, tabs, train, [foresight, browse, attention, proof, audit])
     return page

@@ -18,6 +18,8 @@ from model.errors import ConfigError
 
 from ..cache_folder import cache_folder
 from .api import make_api
+from .audit_api import make_audit_api
+from .audit_desk import AuditDesk
 from .browse_api import make_browse_api
 from .desk import Desk
 from .proof_api import make_proof_api
@@ -105,6 +107,7 @@ def make_server(desk: Desk, viewer: Viewer, uploads: UploadDesk | None = None) -
     app.include_router(make_api(desk))
     app.include_router(make_browse_api(desk))
     app.include_router(make_proof_api(ProofDesk(desk.catalog), desk.catalog))
+    app.include_router(make_audit_api(AuditDesk(desk)))
     app.include_router(make_upload_api(uploads or UploadDesk(desk, cache_folder() / "uploads")))
 
     @app.get("/viewer/{version}/{name}")

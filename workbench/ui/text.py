@@ -4,7 +4,14 @@ from __future__ import annotations
 
 TITLE = "Foresight Workbench"
 
-TABS = {"foresight": "Foresight", "browse": "Browse", "attention": "Attention", "proof": "Proof", "train": "Train"}
+TABS = {
+    "foresight": "Foresight",
+    "browse": "Browse",
+    "attention": "Attention",
+    "proof": "Proof",
+    "audit": "Audit",
+    "train": "Train",
+}
 
 MARKUP_TEXT = {
     "title": TITLE,
@@ -92,6 +99,19 @@ MARKUP_TEXT = {
     "proof_json": "JSON",
     "proof_html": "HTML page",
     "proof_nothing": "Nothing run yet in this window.",
+    "audit_episode": "Episode",
+    "audit_start": "Examine",
+    "audit_about": "Orientation, colours, depth, cameras, timing, actions, gripper: measured from the episode itself.",
+    "audit_source": "Set for this source",
+    "audit_nothing_set": "Nothing: its episodes are shown as recorded.",
+    "audit_undo": "Undo the last",
+    "audit_undo_hint": "Take back the last of these; every episode of the source is opened anew",
+    "audit_scope": "A new setting counts for",
+    "audit_others": "All sources with settings",
+    "audit_none": "Not examined yet.",
+    "audit_apply_all": "Apply all for this source",
+    "fov_label": "Horizontal field of view",
+    "fov_apply": "Assume it",
 }
 
 SCRIPT_TEXT = {
@@ -215,6 +235,27 @@ SCRIPT_TEXT = {
         "remove": "Remove",
         "remove_all": "Remove all",
     },
+    "fov_why": "No 3D: the source does not say the intrinsics of {views}.",
+    "audit": {
+        "waiting": "waiting for another audit to end",
+        "cancelled": "Cancelled.",
+        "set_for": "for {name}",
+        "remove": "Remove",
+        "undone": "steps that undo each other",
+        "clean": "Nothing wrong found",
+        "one_fault": "1 fault found",
+        "faults": "{n} faults found",
+        "counts": "{checked} questions answered, {unchecked} could not be",
+        "confidence": "{n} % sure",
+        "severities": {"error": "fault", "warning": "look", "note": "note"},
+        "fix": "Fix:",
+        "apply": "Apply for this source",
+        "applied": "Applied",
+        "checked": "Answered",
+        "unchecked": "Could not be checked",
+        "columns_checked": ["question", "where", "measured"],
+        "columns_unchecked": ["question", "where", "why not"],
+    },
     "proof_nothing_measured": "Nothing could be measured with this replacement; the table says why.",
 }
 
@@ -235,6 +276,28 @@ TRAIN_TEXT = {
     "choose_run": "Choose a run first.",
     "stopping": "stopping: it saves first",
     "starting": "starting",
+}
+
+AUDIT_KINDS = {
+    "upside-down": "upside-down",
+    "mirrored": "mirrored",
+    "channel-order": "red and blue",
+    "depth-unit": "unit of depth",
+    "ray-length": "z or ray length",
+    "intrinsics": "intrinsics",
+    "extrinsics": "camera pose",
+    "timing": "timing",
+    "action-scale": "action scale",
+    "action-frame": "action frame",
+    "gripper-sign": "gripper sign",
+    "renderer": "renderer",
+}
+"""By the value of `workbench.audit.finding.Kind`."""
+
+AUDIT_TEXT = {
+    "scope_one": "this recording ({name})",
+    "scope_many": "all {n} episodes of {name}",
+    "scope_folder": "everything in the folder {name}",
 }
 
 PROOF_TEXT = {

@@ -16,7 +16,7 @@ from ..charts.attention_time import attention_rows, attention_share_timeline, at
 from ..charts.labels import HEADLINES, label_of
 from ..charts.tables import point_rows, series_rows
 from ..charts.timeline import error_timeline
-from ..familiar import assumed, unfamiliar
+from ..familiar import assumed, corrected, unfamiliar
 from ..foresight import Foresight
 from ..scene.picking import picked_point
 from ..session import Session, nearest_step, open_session, parse_link
@@ -151,12 +151,13 @@ def _clip(desk: Desk, session: Session) -> Json | None:
         "instruction": info.instruction,
         "outcome": info.outcome or "outcome unknown",
         "views": list(info.views),
-        "badges": badges(info) + assumed(info) + new,
+        "badges": badges(info) + assumed(info) + corrected(info) + new,
         "notes": list(info.notes),
         "bars": {
             view: {"depth": scales.depth[view].bar_html(), "error": scales.error[view].bar_html()}
             for view in info.views
         },
+        "unknown_intrinsics": [view for view in info.views if not episode.has("K", view)],
         "range_from": scales.origin,
     }
 

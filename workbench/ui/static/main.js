@@ -1,6 +1,7 @@
 // The visit begins when this script runs, before Gradio has placed anything: what was recorded is here by the time
 // there is a panel to draw it in. Gradio then places the fragments, and each of them is brought to life, once.
 import { mountAttention } from "./attention.js";
+import { mountFieldOfView } from "./field_of_view.js";
 import { start } from "./frames.js";
 import { mountKeys } from "./keys.js";
 import { mountPanels } from "./panels.js";
@@ -13,10 +14,11 @@ import { openCheckpoint, openFromLink } from "./visit.js";
 const mounted = new WeakSet();
 const mounts = {
   topbar: (element) => { mountTopbar(element); mountKeys(); },
-  foresight: (element, viewer) => { mountPanels(element); mountTimeline(element); mountTables(element); mountScene(element, viewer); },
+  foresight: (element, viewer) => { mountPanels(element); mountTimeline(element); mountTables(element); mountScene(element, viewer); mountFieldOfView(element); },
   browse: (element) => import("./browse.js").then((tab) => tab.mountBrowse(element)),
   attention: mountAttention,
   proof: (element) => import("./proof.js").then((tab) => tab.mountProof(element)),
+  audit: (element) => import("./audit.js").then((tab) => tab.mountAudit(element)),
 };
 
 start();

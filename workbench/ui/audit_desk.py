@@ -1,0 +1,224 @@
+"""The doctor on the page: audits on a few threads, each for the visitor who asked, and what is set for a source.
+
+An audit ends with the visit: nobody having asked after it for some seconds cancels it. What a finding proposes is
+stored for the source (`trainer.episodes.settings_store`) and every episode is opened anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from model.errors import ConfigError, WorkbenchError
+from trainer.episodes.episode import Episode
+from trainer.episodes.field_of_view import field_of_view_setting
+from trainer.episodes.open import open_episode, split_name
+from trainer.episodes.settings_store import StoredSetting, add_setting, setting_of, undo_setting
+
+from ..audit.finding import Audit, Finding
+from .desk import Desk
+
+_log = logging.getLogger(__name__)
+_AT_ONCE, _WAITING, _KEPT = 2, 8, 32
+_LEFT_SECONDS = 15.0
+"""A page asks after its run several times a second; one that has been silent for so long is closed."""
+
+State = Literal["waiting", "running", "finished", "failed", "cancelled"]
+Scope = Literal["dataset", "folder"]
+
+
+@runtime_checkable  # so that the tests can check annotations
+class Examine(Protocol):
+    """What examines an episode; `workbench.audit.examine.audit`."""
+
+    def __call__(self, episode: Episode, *, tick: Callable[[float, str], None], cancel: Callable[[], bool]) -> Audit:
+        """Everything about one episode."""
+        ...
+
+
+@dataclass(kw_only=True, eq=False)
+class Run:
+    """One audit.
+
+    Attributes:
+        episode: Id of the catalogue.
+        share: Done so far, 0 to 1.
+        hashes: Of the episode as it was examined, and as findings of this audit corrected it since.
+    """
+
+    episode: str
+    state: State = "waiting"
+    share: float = 0.0
+    what: str = ""
+    message: str = ""
+    audit: Audit | None = None
+    hashes: set[str] = field(default_factory=set[str])
+    asked: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+    cancelled: bool = False
+
+    def unwanted(self) -> bool:
+        """Whether to stop: cancelled, or nobody waits for it any more."""
+        return self.cancelled or time.monotonic() - self.asked > _LEFT_SECONDS
+
+    def tick(self, share: float, what: str) -> None:
+        """Remembers how far it is."""
+        self.share, self.what = share, what
+
+    @property
+    def seconds(self) -> float:
+        """Since it was asked for."""
+        return (self.ended or time.monotonic()) - self.started
+
+    @property
+    def under_way(self) -> bool:
+        """Whether it waits or runs."""
+        return self.state in ("waiting", "running")
+
+
+class AuditDesk:
+    """Starts, follows and cancels audits; applies and undoes what they propose. Safe across threads.
+
+    Args:
+        desk: Opens episodes.
+        examine: The doctor; by default `workbench.audit.examine.audit`, imported when first needed.
+    """
+
+    def __init__(self, desk: Desk, examine: Examine | None = None) -> None:
+        self.desk = desk
+        self._examine = examine
+        self._runs: dict[str, Run] = {}
+        self._lock = threading.Lock()
+        self._turn = threading.BoundedSemaphore(_AT_ONCE)
+
+    def start(self, episode_id: str) -> str:
+        """Starts an audit and returns its name, which only its visitor knows.
+
+        Raises:
+            ConfigError: No such episode, or too many audits wait already.
+        """
+        self.desk.catalog.episode(episode_id)
+        with self._lock:
+            if sum(run.under_way for run in self._runs.values()) >= _WAITING:
+                raise ConfigError("too many episodes are being examined on this machine; try again in a minute")
+            name, run = secrets.token_hex(16), Run(episode=episode_id)
+            for old in [known for known, kept in self._runs.items() if not kept.under_way][: len(self._runs) - _KEPT]:
+                del self._runs[old]
+            self._runs[name] = run
+        threading.Thread(target=self._work, args=(run,), name="audit", daemon=True).start()
+        return name
+
+    def look(self, name: str) -> Run:
+        """Where an audit stands; asking keeps it alive.
+
+        Raises:
+            ConfigError: There is no such audit.
+        """
+        run = self._runs.get(name)
+        if run is None:
+            raise ConfigError("there is no such audit; it may have been cleared away, examine the episode again")
+        run.asked = time.monotonic()
+        return run
+
+    def cancel(self, name: str) -> None:
+        """Ends an audit; one that has ended stays as it is. Raises as `look`."""
+        self.look(name).cancelled = True
+
+    def finding(self, name: str, index: int) -> Finding:
+        """One finding of a finished audit.
+
+        Raises:
+            ConfigError: There is no such audit or finding.
+        """
+        audit = self.look(name).audit
+        if audit is None or not 0 <= index < len(audit.findings):
+            raise ConfigError("there is no such finding; examine the episode again")
+        return audit.findings[index]
+
+    def apply(self, name: str, index: int, scope: Scope) -> None:
+        """Sets for the source what a finding proposes; every episode is opened anew.
+
+        Raises:
+            ConfigError: The finding has no setting, contradicts what is set, or the source was changed since.
+        """
+        run, finding = self.look(name), self.finding(name, index)
+        if finding.setting is None:
+            raise ConfigError("no setting can repair this; the finding says what to do")
+        if self._opened(run.episode).content_hash not in run.hashes:
+            raise ConfigError("what is set for this source was changed since; examine the episode again")
+        add_setting(self.place(run.episode), finding.setting, scope=self._scope(run.episode, scope))
+        self.desk.forget_episodes()
+        run.hashes.add(self._opened(run.episode).content_hash)
+
+    def undo(self, episode_id: str) -> None:
+        """Takes back what was set last for the source of an episode.
+
+        Raises:
+            ConfigError: Nothing is set for it.
+        """
+        undo_setting(self.place(episode_id))
+        self.desk.forget_episodes()
+
+    def assume_field_of_view(self, episode_id: str, degrees: float) -> None:
+        """Sets a field of view for the cameras of which the source does not say the intrinsics.
+
+        Raises:
+            ConfigError: No angle of a pinhole camera, or no intrinsics are missing.
+        """
+        setting = field_of_view_setting(self.desk.episode(episode_id), degrees)
+        if setting.empty:
+            raise ConfigError("the intrinsics of every camera of this episode are known already")
+        add_setting(self.place(episode_id), setting)
+        self.desk.forget_episodes()
+
+    def place(self, episode_id: str) -> Path:
+        """The dataset that an episode is of; for the server only."""
+        return split_name(self.desk.catalog.episode(episode_id).name)[0]
+
+    def stored(self, episode_id: str) -> StoredSetting | None:
+        """What counts for the source of an episode. Raises `ConfigError` where its file is damaged."""
+        return setting_of(self.place(episode_id))
+
+    def _opened(self, episode_id: str) -> Episode:
+        """The episode as its source is set, without labels: those are not the recording's."""
+        return open_episode(self.desk.catalog.episode(episode_id).name)
+
+    def _scope(self, episode_id: str, scope: Scope) -> Path:
+        place = self.place(episode_id)
+        if scope == "folder" and self.desk.catalog.episode(episode_id).space is not None:
+            raise ConfigError("what is set for an upload counts for this upload only")
+        return place.resolve().parent if scope == "folder" else place
+
+    def _work(self, run: Run) -> None:
+        """Runs one audit on a thread that nobody else sees fail."""
+        try:
+            with self._turn:
+                run.state = self._run(run)
+        except WorkbenchError as error:
+            run.state, run.message = "failed", str(error)
+        except Exception:
+            _log.exception("an audit failed")
+            run.state, run.message = "failed", "an error of ours, not of your data; the terminal has it"
+        finally:
+            run.ended = time.monotonic()
+
+    def _run(self, run: Run) -> State:
+        if run.unwanted():
+            return "cancelled"
+        run.state = "running"
+        from ..audit.examine import AuditCancelledError, audit  # its drawing takes a second to import
+
+        episode = self._opened(run.episode)
+        run.hashes = {episode.content_hash}
+        try:
+            run.audit = (self._examine or audit)(episode, tick=run.tick, cancel=run.unwanted)
+        except AuditCancelledError:
+            return "cancelled"
+        return "finished"
