@@ -325,19 +325,21 @@ def _fill_demo(file: Any, bait: Path | None) -> None:
 def _mcap(compression: Any) -> bytes:
     from mcap_ros2.writer import Writer
 
-    schemas = {
+    kinds = {
         "sensor_msgs/msg/Image": "uint32 height\nuint32 width\nstring encoding\nuint8 is_bigendian\nuint32 step\n"
-        "uint8[] data",
-        "sensor_msgs/msg/CameraInfo": "uint32 height\nuint32 width\nfloat64[] d\nfloat64[9] k",
-        "sensor_msgs/msg/JointState": "string[] name\nfloat64[] position\nfloat64[] velocity\nfloat64[] effort",
+        "uint8[] data\n",
+        "sensor_msgs/msg/CameraInfo": "uint32 height\nuint32 width\nfloat64[] d\nfloat64[9] k\n",
+        "sensor_msgs/msg/JointState": "string[] name\nfloat64[] position\nfloat64[] velocity\nfloat64[] effort\n",
     }
+    header = f"std_msgs/Header header\n{{}}{'=' * 80}\nMSG: std_msgs/Header\nstring frame_id\n"
+    schemas = {name: header.format(text) for name, text in kinds.items()}
     pixels = {"height": 4, "width": 4, "encoding": "rgb8", "is_bigendian": 0, "step": 12, "data": bytes(48)}
     depth = {**pixels, "encoding": "16UC1", "step": 8, "data": bytes(32)}
     camera = {"height": 4, "width": 4, "d": [0.0], "k": [4.0, 0, 2, 0, 4, 2, 0, 0, 1]}
     joints = {"name": ["finger"], "position": [0.1], "velocity": [], "effort": []}
     buffer = io.BytesIO()
     with Writer(buffer, chunk_size=600, compression=compression) as writer:
-        kinds = {name: writer.register_msgdef(name, text) for name, text in schemas.items()}
+        known = {name: writer.register_msgdef(name, text) for name, text in schemas.items()}
         for step in range(2):
             for topic, kind, message in (
                 ("/cam/color/image_raw", "sensor_msgs/msg/Image", pixels),
@@ -345,5 +347,6 @@ def _mcap(compression: Any) -> bytes:
                 ("/cam/color/camera_info", "sensor_msgs/msg/CameraInfo", camera),
                 ("/joint_states", "sensor_msgs/msg/JointState", joints),
             ):
-                writer.write_message(topic, kinds[kind], message, log_time=step * 10**8, publish_time=0)
+                stamped = {"header": {"frame_id": "camera"}, **message}
+                writer.write_message(topic, known[kind], stamped, log_time=step * 10**8, publish_time=0)
     return buffer.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -274,6 +275,48 @@ def test_a_chunk_that_lies_about_its_size_is_refused(tmp_path: Path, claim: int)
     path.write_bytes(data)
     with pytest.raises(UnsafeFileError, match="announces"):
         READER.open(path, 0)
+
+
+def raw(path: Path, kind: str, definition: str, data: bytes) -> Path:
+    """One message of a definition of one's own, its bytes as they are."""
+    from mcap.writer import Writer as RawWriter
+
+    with path.open("wb") as file:
+        writer = RawWriter(file)
+        writer.start()
+        schema = writer.register_schema(f"sensor_msgs/msg/{kind}", "ros2msg", definition.encode())
+        channel = writer.register_channel("/cam/image", "cdr", schema)
+        writer.add_message(channel, 0, data, 0)
+        writer.finish()
+    return path
+
+
+FIELDS = "uint32 height\nuint32 width\nstring encoding\nuint8 is_bigendian\nuint32 step\n"
+LINE = "=" * 80
+
+
+@pytest.mark.parametrize(
+    ("definition", "says"),
+    [
+        (f"a/None[4000000000] x\nuint8[] data\n{LINE}\nMSG: a/None\n", "parts that take no bytes"),
+        (
+            f"a/None[4000000000] x\nuint8[] data\n{LINE}\nMSG: a/None\nuint8 X=1 # no field\n",
+            "parts that take no bytes",
+        ),
+        (f"a/None[4000000000] x\nuint8[] data\n{LINE}\nMSG: a/None\nuint8[0] x\n", "cannot be decoded"),
+        (f"{FIELDS}float64[] data\n", "are no bytes"),
+        (f"{FIELDS}string header\nuint8[] data\n", "cannot be decoded"),
+        (f"{FIELDS}uint8[] data\n", "'header.frame_id' is missing"),
+        (f"a/A x\nuint8[] data\n{LINE}\nMSG: a/A\na/A x\n", "cannot be decoded"),
+    ],
+)
+def test_definitions_that_lie_are_one_quick_error(tmp_path: Path, definition: str, says: str) -> None:
+    path = raw(tmp_path / "trial.mcap", "Image", definition, bytes([0, 1, 0, 0]) + bytes(64))
+    start = time.process_time()
+    with pytest.raises(EpisodeError, match=says) as caught:
+        READER.open(path, 0)
+    assert "trial.mcap: '/cam/image' message 0" in str(caught.value)
+    assert time.process_time() - start < 2
 
 
 def test_mutated_files_raise_nothing_but_our_errors(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from model.errors import EpisodeError, UnsafeFileError
 
 from ..safe_path import plain_file
 from .extra import library
+from .mcap_messages import check_definition, check_message
 
 MAGIC = b"\x89MCAP0\r\n"
 MAX_FILE = 256 << 30
@@ -76,13 +77,18 @@ class McapFile:
             EpisodeError: It cannot be decoded.
         """
         data = topic.data[index] if topic.data else self._read(topic.places[index])
+        kind = schema_name(topic)
         try:
             decode = self._factory.decoder_for(topic.message_encoding, topic.schema)
             if decode is None:
                 raise ValueError(f"{topic.message_encoding} {getattr(topic.schema, 'encoding', '')} is not read")
-            return decode(data)
+            check_definition(kind, bytes(getattr(topic.schema, "data", b"")).decode("utf-8", "replace"), len(data))
+            message = decode(data)
+            check_message(kind, message)
+            return message
         except Exception as error:  # the decoder follows a schema that the file itself brings
-            raise EpisodeError(f"{self.path}: '{topic.name}' message {index} cannot be decoded ({error})") from None
+            why = str(error)[:160] or type(error).__name__
+            raise EpisodeError(f"{self.path}: '{topic.name}' message {index} cannot be decoded ({why})") from None
 
     def _index(self) -> None:
         """Walks through all records; what is damaged ends the walk and is remembered."""
