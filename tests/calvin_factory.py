@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,17 +65,26 @@ def write_calvin_split(
     np.save(folder / "ep_start_end_ids.npy", np.array([[FIRST_STEP, FIRST_STEP + length - 1]]))
     (folder / ".hydra").mkdir()
     (folder / ".hydra" / "merged_config.yaml").write_text(calvin_config(recording))
+    sentences = [f"move the box {number}" for number in range(len(windows))]
+    bounds = [(FIRST_STEP + first, FIRST_STEP + last) for first, last in windows]
+    write_language(folder, bounds, sentences, ["move_box"] * len(windows))
+    return recording
+
+
+def write_language(
+    split: Path, windows: Sequence[tuple[int, int]], sentences: Sequence[str], tasks: Sequence[str]
+) -> None:
+    """Writes auto_lang_ann.npy: windows by first and last step, CALVIN's numbering."""
     language: dict[str, Any] = {
         "language": {
-            "ann": [f"move the box {number}" for number in range(len(windows))],
-            "task": ["move_box"] * len(windows),
+            "ann": list(sentences),
+            "task": list(tasks),
             "emb": np.zeros((len(windows), 1, 384), np.float32),
         },
-        "info": {"episodes": [], "indx": [(FIRST_STEP + first, FIRST_STEP + last) for first, last in windows]},
+        "info": {"episodes": [], "indx": list(windows)},
     }
-    (folder / "lang_annotations").mkdir()
-    np.save(folder / "lang_annotations" / "auto_lang_ann.npy", language)  # type: ignore[arg-type]
-    return recording
+    (split / "lang_annotations").mkdir()
+    np.save(split / "lang_annotations" / "auto_lang_ann.npy", language)  # type: ignore[arg-type]
 
 
 def calvin_step(recording: Recording, numbers: dict[str, np.ndarray], step: int) -> dict[str, np.ndarray]:

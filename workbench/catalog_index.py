@@ -11,11 +11,12 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from model.errors import WorkbenchError
+from trainer.episodes.episode import DepthOrigin, DepthScale
 from trainer.episodes.open import find_datasets, open_episode, split_name
 from trainer.episodes.readers.reader import EpisodeSummary, Reader, depth_kind
 from trainer.files import replace_file
@@ -86,28 +87,24 @@ class Index:
         """
         kept = self._read()
         found = find_datasets(self._root)
-        lists: dict[str, Dataset] = {}
+        lists: dict[str, Any] = {}
         for number, (path, reader) in enumerate(found, 1):
             key = path.relative_to(self._root).as_posix()
             try:
-                dataset = self._dataset(path, reader, kept.get(key))
+                stamp = stamp_of(path, reader.format)
+                dataset = _from_json(kept.get(key), path, reader.format, stamp) if stamp else None
+                if dataset is not None:
+                    lists[key] = kept[key]
+                else:
+                    dataset = Dataset(path=path, format=reader.format, stamp=stamp, episodes=tuple(_list(path, reader)))
+                    if stamp:
+                        lists[key] = _to_json(dataset)
             except WorkbenchError as error:
                 yield Looked(error, path, number, len(found))
                 continue
-            if dataset.stamp:
-                lists[key] = dataset
             yield Looked(dataset, path, number, len(found))
-        fresh = {key: _to_json(dataset) for key, dataset in lists.items()}
-        if fresh != kept:
-            self._write(fresh)
-
-    def _dataset(self, path: Path, reader: Reader, kept: Any) -> Dataset:
-        stamp = stamp_of(path, reader.format)
-        if stamp and kept is not None:
-            dataset = _from_json(kept, path)
-            if dataset is not None and dataset.stamp == stamp and dataset.format == reader.format:
-                return dataset
-        return Dataset(path=path, format=reader.format, stamp=stamp, episodes=tuple(_list(path, reader)))
+        if lists != kept:
+            self._write(lists)
 
     def _read(self) -> dict[str, Any]:
         """The kept lists; nothing where there are none or something spoiled them."""
@@ -186,30 +183,33 @@ def _list(path: Path, reader: Reader) -> Iterator[Listed]:
 
 def _to_json(dataset: Dataset) -> list[Any]:
     """Format, stamp and one short list an episode; names are left out, they follow from path and index."""
-    rows = [
-        [item.index, *astuple(item.summary)[1:], item.content_hash, item.initial_state, item.has_exact_flow]
-        for item in dataset.episodes
-    ]
-    return json.loads(json.dumps([dataset.format, dataset.stamp, rows]))
+    return [dataset.format, dataset.stamp, [_row(item) for item in dataset.episodes]]
 
 
-def _from_json(value: Any, path: Path) -> Dataset | None:
-    """What `_to_json` wrote, None for anything else."""
+def _row(item: Listed) -> list[Any]:
+    told = item.summary
+    summary = [told.source, told.instruction, told.length, list(told.views), told.depth, told.outcome, told.task]
+    return [item.index, *summary, item.content_hash, item.initial_state, item.has_exact_flow]
+
+
+def _from_json(value: Any, path: Path, format_name: str, stamp: str) -> Dataset | None:
+    """What `_to_json` wrote of a dataset that has not changed since, None for anything else."""
     try:
-        format_name, stamp, rows = value
-        return Dataset(path=path, format=format_name, stamp=stamp, episodes=tuple(_listed(row, path) for row in rows))
-    except (TypeError, ValueError, KeyError):
+        known_format, known_stamp, rows = value
+        if (known_format, known_stamp) != (format_name, stamp):
+            return None
+        episodes = tuple(_listed(row, path) for row in rows)
+    except (TypeError, ValueError):
         return None
+    return Dataset(path=path, format=format_name, stamp=stamp, episodes=episodes)
 
 
 def _listed(row: Any, path: Path) -> Listed:
     index, source, instruction, length, views, depth, outcome, task, content_hash, initial_state, exact = row
     texts = (source, instruction, *views, *(depth or ()), outcome or "", task or "", content_hash or "")
-    numbers = (index, length or 0, initial_state or 0)
-    if not all(isinstance(text, str) for text in texts) or not all(isinstance(number, int) for number in numbers):
+    if set(map(type, texts)) != {str} or {type(index), type(length or 0), type(initial_state or 0)} != {int}:
         raise TypeError("not a row of the index")
-    kind: Any = tuple(depth) if depth else None
-    result: Literal["success", "failure"] | None = outcome
+    kind: tuple[DepthOrigin, DepthScale] | None = (depth[0], depth[1]) if depth else None
     summary = EpisodeSummary(
         name=f"{path}#{index}",
         source=source,
@@ -217,7 +217,7 @@ def _listed(row: Any, path: Path) -> Listed:
         length=length,
         views=tuple(views),
         depth=kind,
-        outcome=result,
+        outcome=outcome,
         task=task,
     )
     return Listed(

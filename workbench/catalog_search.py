@@ -65,8 +65,6 @@ def find(rows: Sequence[EpisodeRow], search: Search) -> list[EpisodeRow]:
 
 def choices(rows: Iterable[EpisodeRow]) -> dict[str, list[tuple[str, int]]]:
     """For each of `FILTERS` its values and how many rows have them, the most frequent first."""
-    counts: dict[str, Counter[str]] = {name: Counter() for name in FILTERS}
-    for row in rows:
-        for name, count in counts.items():
-            count[str(_COLUMNS[name](row))] += 1
+    rows = list(rows)
+    counts = {name: Counter(str(value) for value in map(_COLUMNS[name], rows)) for name in FILTERS}
     return {name: sorted(count.items(), key=lambda item: (-item[1], item[0])) for name, count in counts.items()}

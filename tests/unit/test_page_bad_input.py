@@ -45,8 +45,8 @@ def test_a_damaged_first_episode_leaves_the_others_to_choose(inputs: Path) -> No
     opened = opening_payload(desk, {}, refresh=False)
     assert opened["clip"] is None
     assert "static_depth" in opened["problem"]
-    assert len(opened["episodes"]) == 2
-    other = opening_payload(desk, {"episode": opened["episodes"][1]["id"]}, refresh=False)
+    _, whole = desk.catalog.episodes()
+    other = opening_payload(desk, {"episode": whole.id}, refresh=False)
     assert other["clip"]["steps"] == [0, 1, 2, 3, 4, 5]
     assert other["problem"] == ""
 
@@ -62,7 +62,8 @@ def test_a_truncated_checkpoint_leaves_what_was_recorded(inputs: Path) -> None:
 
 
 def test_without_depth_a_truncated_checkpoint_leaves_the_lists(inputs: Path) -> None:
-    opened = opening_payload(make_desk(inputs / "no-depth", inputs / "truncated"), {}, refresh=False)
+    desk = make_desk(inputs / "no-depth", inputs / "truncated")
+    opened = opening_payload(desk, {}, refresh=False)
     assert opened["clip"] is None
     assert "weights.safetensors" in opened["problem"]
-    assert len(opened["episodes"]) == len(opened["checkpoints"]) == 1
+    assert len(desk.catalog.episodes()) == len(opened["checkpoints"]) == 1

@@ -71,10 +71,11 @@ def test_an_upload_opens_for_its_visitor_alone(visit: Visit, episode: dict[str, 
     assert (found["episodes"], found["problems"]) == (1, [])
     opened = ann.get("/api/open", params={"episode": found["episode"]}).json()
     assert opened["clip"]["instruction"] == "<b>lift</b>"
-    assert [row["id"] for row in opened["episodes"]] == [found["episode"]]
+    listed = ann.get("/api/browse/rows").json()["rows"]
+    assert [row["id"] for row in listed] == [found["episode"]]
     frame = ann.get("/api/frame", params={"episode": found["episode"], "t": opened["clip"]["t"]})
     assert frame.status_code == 200
-    assert bob.get("/api/open").json()["episodes"] == []
+    assert bob.get("/api/browse/rows").json()["rows"] == []
     assert bob.get("/api/uploads").json()["uploads"] == []
     bob_tries = bob.delete(f"/api/uploads/{found['upload']}")
     assert bob_tries.json()["uploads"] == []

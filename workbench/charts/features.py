@@ -21,9 +21,18 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 DASHES = ("solid", "dash", "dot", "dashdot")
 MOST_POINTS = 600
 """Steps drawn of a line; of longer episodes every k-th, which the page says."""
-_ENTRIES: Mapping[tuple[str, int], Sequence[str]] = {
-    ("state", 8): ("x", "y", "z", "qw", "qx", "qy", "qz", "gripper"),
-    ("action", 7): ("x", "y", "z", "rx", "ry", "rz", "gripper"),
+_TOOL = ("x", "y", "z", "rx", "ry", "rz")
+_STATE = ("x", "y", "z", "qw", "qx", "qy", "qz", "gripper")
+_ACTION = (*_TOOL, "gripper")
+# After CALVIN's published description of its arrays.
+_CALVIN: Mapping[str, Sequence[str]] = {
+    "actions": _ACTION,
+    "rel_actions": _ACTION,
+    "robot_obs": (*_TOOL, "width", *(f"joint {joint}" for joint in range(1, 8)), "gripper"),
+    "scene_obs": (
+        *("slider", "drawer", "button", "switch", "bulb", "LED"),
+        *(f"{block} {entry}" for block in ("red", "blue", "pink") for entry in _TOOL),
+    ),
 }
 
 
@@ -43,7 +52,7 @@ def feature_figures(episode: Episode) -> list[dict[str, Any]]:
     for name, values in episode.features.items():
         table = np.asarray(values, np.float64).reshape(len(values), -1)
         shown = steps[steps < len(table)]
-        entries = _entries(name, table.shape[1])
+        entries = _entries(episode, name, values, table.shape[1])
         found.append(
             {
                 "name": name,
@@ -71,9 +80,16 @@ def _figure(
     return {"data": traces, "layout": layout}
 
 
-def _entries(name: str, width: int) -> list[str]:
-    known = _ENTRIES.get((name, width))
-    return list(known) if known else [f"[{index}]" for index in range(width)] if width > 1 else [name]
+def _entries(episode: Episode, name: str, values: np.ndarray, width: int) -> list[str]:
+    """What the entries of a feature are called: by our schema, by CALVIN's, else by number."""
+    if name == "state" and episode.has("state") and values is episode.state:
+        return list(_STATE)
+    if name == "action" and episode.has("action") and values is episode.action:
+        return list(_ACTION)
+    known = _CALVIN.get(name, ()) if episode.info.source == "calvin" else ()
+    if len(known) == width:
+        return list(known)
+    return [f"[{index}]" for index in range(width)] if width > 1 else [name]
 
 
 def _rounded(values: Float[np.ndarray, " n"]) -> list[float | None]:

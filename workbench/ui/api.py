@@ -19,9 +19,8 @@ from .answer import answer
 from .attention_view import attention_payload
 from .desk import Desk
 from .exports import add_export_routes
-from .payload import Json, frame_payload, recorded_payload
+from .payload import Json, frame_payload, labelled_payload, recorded_payload
 from .views import SKILL, attention_timeline_payload, opening_payload, pick_payload, timeline_payload
-from .visitor import visitor
 
 _RRD = "application/octet-stream"
 
@@ -48,9 +47,11 @@ def _add_frame_routes(api: APIRouter, desk: Desk) -> None:
             opened = desk.episode(episode)
             scales = desk.scales(episode, checkpoint)
             if checkpoint is None:
-                return recorded_payload(opened, t, view, scales)
-            origin = desk.predictor(checkpoint).origin(opened, t)
-            return frame_payload(desk.foresee(checkpoint, episode, t, cancel), view, scales, origin=origin)
+                made = recorded_payload(opened, t, view, scales)
+            else:
+                origin = desk.predictor(checkpoint).origin(opened, t)
+                made = frame_payload(desk.foresee(checkpoint, episode, t, cancel), view, scales, origin=origin)
+            return {**made, "labelled": labelled_payload(opened, t, view, made["size"])}
 
         return await answer(request, work)
 
@@ -127,8 +128,7 @@ def _add_clip_routes(api: APIRouter, desk: Desk) -> None:
     async def open_link(request: Request, refresh: bool = False) -> Response:
         """The lists, and the clip that the link in the query names (or the first one)."""
         query = dict(request.query_params)
-        space = visitor(request)
-        return await answer(request, lambda _: opening_payload(desk, query, refresh=refresh, space=space))
+        return await answer(request, lambda _: opening_payload(desk, query, refresh=refresh))
 
     @api.get("/timeline")
     async def timeline(request: Request, episode: str, checkpoint: str, drawn: str = SKILL) -> Response:

@@ -18,6 +18,7 @@ from ..charts.tables import point_rows, series_rows
 from ..charts.timeline import error_timeline
 from ..familiar import assumed, corrected, unfamiliar
 from ..foresight import Foresight
+from ..pseudo import label_badges
 from ..scene.picking import picked_point
 from ..session import Session, nearest_step, open_session, parse_link
 from .attention_view import choices
@@ -25,18 +26,10 @@ from .desk import Desk
 from .payload import Json, badges, plain, point_cells
 
 SKILL = "skill"
-PICKED = 200
-"""Episodes that the picker in the top bar lists without being asked for a word; the Browse tab has them all."""
 
 
-def opening_payload(desk: Desk, query: Mapping[str, str], *, refresh: bool, space: str | None = None) -> Json:
+def opening_payload(desk: Desk, query: Mapping[str, str], *, refresh: bool) -> Json:
     """The lists, and the clip of the link; null with the `problem` in one line when that clip cannot be read.
-
-    Args:
-        desk: Opens episodes.
-        query: What the link says.
-        refresh: Looks at the disk again first.
-        space: The visitor's own uploads are listed too.
 
     Raises:
         ConfigError: The link is malformed or names something that is not here.
@@ -49,13 +42,9 @@ def opening_payload(desk: Desk, query: Mapping[str, str], *, refresh: bool, spac
         clip, problem = _clip(desk, session), ""
     except WorkbenchError as error:  # the lists still let the visitor choose another clip
         clip, problem = None, str(error)
-    rows = desk.catalog.episodes(space)
     return {
         "checkpoints": [{"id": row.id, "name": checkpoint_title(row)} for row in desk.catalog.checkpoints()],
-        "episodes": [row.cells() for row in rows[:PICKED]],
-        "total": len(rows),
         "listing": listing_payload(desk),
-        "problems": [problem.message for problem in desk.catalog.problems(space)],
         "metrics": [{"name": name, "label": label_of(name)} for name in HEADLINES],
         "attention": choices(),
         "clip": clip,
@@ -151,7 +140,7 @@ def _clip(desk: Desk, session: Session) -> Json | None:
         "instruction": info.instruction,
         "outcome": info.outcome or "outcome unknown",
         "views": list(info.views),
-        "badges": badges(info) + assumed(info) + corrected(info) + new,
+        "badges": badges(info) + label_badges(episode) + assumed(info) + corrected(info) + new,
         "notes": list(info.notes),
         "bars": {
             view: {"depth": scales.depth[view].bar_html(), "error": scales.error[view].bar_html()}

@@ -145,7 +145,7 @@ function rowElement(row) {
   const named = make("td", "fw-two");
   named.append(make("b", "", row.own ? `${row.episode} (${text.browse_own})` : row.episode), make("span", "", row.instruction || text.no_instruction));
   const seen = make("td", "fw-two");
-  seen.append(make("span", "", row.views), make("span", "", `${text.browse_depth_short} ${row.depth}`));
+  seen.append(make("span", "", row.views), make("span", "", row.depth === "none" ? text.browse_no_depth : row.depth));
   const framed = make("td");
   framed.append(picture);
   line.append(framed, named, make("td", "", row.source), make("td", "fw-number", row.steps ?? "–"), seen, make("td", "", row.outcome));

@@ -1,5 +1,6 @@
 // Plotly, loaded when the first figure is drawn, in the page's colours; the cursor is a plain element that moves for free.
 const PLOTLY = new URL("./plotly.js", import.meta.url).href;
+const DASHES = { dot: "dotted", dash: "dashed", dashdot: "double" }; // as a border can say it
 let loading = null;
 
 function plotly() {
@@ -96,6 +97,7 @@ function fillLegend(host, traces) {
   const entries = traces.map((trace) => {
     const entry = document.createElement("span");
     entry.style.setProperty("--fw-series", trace.line?.color);
+    entry.style.setProperty("--fw-dash", DASHES[trace.line?.dash] ?? "solid");
     entry.textContent = trace.name;
     return entry;
   });

@@ -6,6 +6,7 @@ import { askJson } from "./request.js";
 import { mountExport } from "./export.js";
 import text from "./text.js";
 
+const PICKED = 200; // rows; the Browse tab has all of them
 const LONGEST_BADGE = 60; // the rest of a long note is in its tooltip
 
 export function mountTopbar(root) {
@@ -60,26 +61,24 @@ function mountPicker(root) {
   const setOpen = (value) => {
     picker.hidden = !value;
     button.setAttribute("aria-expanded", String(value));
-    if (value) filter.focus();
+    if (value) { filter.focus(); redraw(); }
     else button.focus();
   };
   const choose = (id) => {
     setOpen(false);
     open({ checkpoint: state.clip?.checkpoint?.id, episode: id });
   };
-  // The server searches: there may be thousands of episodes, of which the page knows the first.
+  // The server searches: there may be thousands of episodes.
   let asking = null;
   const redraw = async () => {
     asking?.abort();
-    const { episodes: rows, total } = state.lists;
-    if (!filter.value.trim()) return fillPicker(picker, { rows, found: total, total }, choose);
+    if (picker.hidden) return;
     asking = new AbortController();
     try {
-      fillPicker(picker, await askJson("browse/rows", { q: filter.value, limit: 200 }, asking.signal), choose);
+      fillPicker(picker, await askJson("browse/rows", { q: filter.value, limit: PICKED }, asking.signal), choose);
     } catch (error) {
       if (error.name !== "AbortError") picker.querySelector(".fw-problems").textContent = error.message;
     }
-    return undefined;
   };
   button.addEventListener("click", () => setOpen(picker.hidden));
   root.querySelector(".fw-close").addEventListener("click", () => setOpen(false));
@@ -98,8 +97,7 @@ function mountPicker(root) {
   on("clip", redraw);
 }
 
-function fillPicker(picker, { rows: listed, found, total }, choose) {
-  const { problems } = state.lists;
+function fillPicker(picker, { rows: listed, found, total, problems }, choose) {
   const table = picker.querySelector("table");
   const rows = fill(table, text.columns_episodes, listed.map((row) => text.columns_episodes.map((name) => row[name])));
   rows.forEach((row, index) => {

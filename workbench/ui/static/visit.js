@@ -2,17 +2,30 @@
 import { state, emit, report } from "./store.js";
 import { askJson } from "./request.js";
 
+const LISTING_MS = 1000;
+let retry = 0;
+
 export async function open(choice = {}) {
+  clearTimeout(retry);
   try {
     const { clip, problem, ...lists } = await askJson("open", choice);
     state.lists = lists;
     emit("lists", lists);
     if (clip) show(clip);
+    else if (lists.listing) retry = setTimeout(() => open(choice), LISTING_MS); // the first episode is still being found
     report("open", problem);
   } catch (error) {
     if (!state.lists && Object.keys(choice).length) await open(); // a broken link still opens the workbench
+    if (choice.episode && (await maybeListedLater())) retry = setTimeout(() => open(choice), LISTING_MS);
     report("open", error.message);
   }
+}
+
+// Whether folders were still being listed when an episode was not found: then it may be found the next time.
+async function maybeListedLater() {
+  if (!state.lists?.listing) return false;
+  state.lists.listing = await askJson("browse/rows", { limit: 1 }).then(({ listing }) => listing, () => null);
+  return true;
 }
 
 // Another policy at the same time of the same episode.
