@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from workbench.catalog import Catalog
 from workbench.charts.panels import clip_scales
 from workbench.ui.launch import serve
 from workbench.ui.options import AppOptions, parse_options
-from workbench.ui.payload import frame_payload, plain, quantity
+from workbench.ui.payload import frame_payload, plain, quantity, tracks
 from workbench.ui.training import TrainingDesk, trainable_presets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,22 @@ def test_a_frame_s_payload_has_one_sheet_for_all_panels_and_the_tracks_of_moving
     assert payload["tracks"]["moving"] == int(foresight.flow.moving.sum())
     assert len(payload["tracks"]["predicted"]) == len(payload["tracks"]["true"]) <= 160
     assert payload["numbers"][0]["value"].endswith(" m")
+
+
+def test_of_too_many_tracks_the_same_ones_are_drawn_at_every_time() -> None:
+    episode = MemoryEpisode(make_recording(length=20, frame_stride=1))
+    foresight = make_foresight(episode, 6, points=400)
+    flow, size = foresight.flow, len(foresight.flow.uvz)
+    moving = np.arange(size) % 2 == 0
+
+    def drawn(moving: np.ndarray) -> set[tuple[float, ...]]:
+        payload = tracks(dataclasses.replace(foresight, flow=dataclasses.replace(flow, moving=moving)))
+        assert len(payload["predicted"]) == min(160, int(moving.sum()))
+        return {tuple(track[0]) for track in payload["predicted"]}
+
+    more = moving.copy()
+    more[1] = True  # one point begins to move
+    assert len(drawn(moving) - drawn(more)) <= 1
 
 
 def test_flags_have_the_documented_names() -> None:

@@ -221,7 +221,7 @@ def test_autocast_gives_float32_predictions_close_to_full_precision(policy: Poli
         a, b = getattr(full, item.name), getattr(half, item.name)
         if a is not None:
             assert b.dtype == torch.float32, item.name
-            assert (a - b).abs().max() < 0.15 * a.abs().max(), item.name
+            assert (a - b).abs().max() < 0.03 * a.abs().max(), item.name  # twice the worst of 6 weights
 
 
 def test_compact_fits_its_budget() -> None:

@@ -118,11 +118,15 @@ def point_cells(row: PointRow, foresight: Foresight) -> Json:
 
 
 def tracks(foresight: Foresight) -> Json:
-    """Image tracks of moving points (of all points where the truth is unknown), evenly thinned, 0.1 px steps."""
+    """Image tracks of moving points (of all points where the truth is unknown), 0.1 px steps.
+
+    Where there are too many, the same points go first at every time, so that few lines come and go.
+    """
     flow = foresight.flow
     chosen = np.flatnonzero(flow.moving)
     pool = chosen if chosen.size or flow.uvz_true is not None else np.arange(len(flow.uvz))
-    shown = pool[:: max(1, math.ceil(len(pool) / _DRAWN_TRACKS))]
+    rank = np.random.default_rng(0).permutation(len(flow.uvz))
+    shown = np.sort(pool[np.argsort(rank[pool])[:_DRAWN_TRACKS]])
     true = None
     if flow.uvz_true is not None and flow.known is not None:
         true = np.where(flow.known[shown, :, None], flow.uvz_true[shown, :, :2], np.nan)
