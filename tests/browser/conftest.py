@@ -79,7 +79,11 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "--runs",
         str(folder / "runs"),
     ]
-    environment = {**os.environ, "XDG_CACHE_HOME": str(Path.home() / ".cache")}
+    environment = {
+        **os.environ,
+        "XDG_CACHE_HOME": str(Path.home() / ".cache"),
+        "FORESIGHT_CONFIG": str(folder / "config"),
+    }
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "app.py", *flags, "--port", str(port)], cwd=ROOT, env=environment, stdout=log, stderr=log

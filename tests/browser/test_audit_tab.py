@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Page
+
+from tests.foreign_factories import plain_frames, write_video
+from trainer.episodes.convert import recording_of
+from trainer.episodes.open import open_as_recorded
+from trainer.episodes.packed import save_packed
+
+from .conftest import Visit
+from .test_upload import drop
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "episodes" / "libero_90-stack-front-bowl-0"
+
+
+def upside_down(folder: Path) -> Path:
+    """A real episode as a camera that hangs upside-down would have recorded it, its calibration left as it was."""
+    recording = recording_of(open_as_recorded(BUNDLED))
+    stored = recording.views["static"]
+    turned = {
+        name: np.ascontiguousarray(getattr(stored, name)[:, ::-1, ::-1])
+        for name in ("rgb", "depth", "body")
+        if getattr(stored, name) is not None
+    }
+    views = {**recording.views, "static": dataclasses.replace(stored, **turned)}
+    save_packed(
+        dataclasses.replace(recording, views=views, info=dataclasses.replace(recording.info, task=None)), folder
+    )
+    return folder
+
+
+def recorded_image(page: Page) -> np.ndarray:
+    """The panel of what the static camera saw, (h, w, 4)."""
+    width, height, values = page.evaluate(
+        """() => {
+          const canvas = document.querySelector(".fw-panels .fw-panel .fw-image");
+          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+          return [canvas.width, canvas.height, Array.from(data)];
+        }"""
+    )
+    return np.array(values, np.float64).reshape(height, width, 4)
+
+
+def test_an_upside_down_episode_is_found_corrected_everywhere_and_undone(
+    visit: Callable[..., Visit], tmp_path: Path
+) -> None:
+    visitor = visit()
+    page = visitor.page
+    drop(page, upside_down(tmp_path / "hung"))
+    page.wait_for_selector(".fw-instruction:has-text('bowl')")
+    visitor.wait_for_step(0)
+    before = recorded_image(page)
+    page.get_by_role("tab", name="Audit").click()
+    page.get_by_role("button", name="Examine").click()
+    page.wait_for_selector(".fw-running .fw-progress[value]")
+    card = page.locator(".fw-card", has_text="The static images are rotated")
+    card.wait_for()
+    assert card.locator("img").evaluate("(img) => img.decode().then(() => img.naturalWidth > 300)")
+    assert page.locator(".fw-card.fw-error").count() == 1  # and nothing else is wrong with it
+    card.get_by_role("button", name="Apply for this source").click()
+    page.wait_for_selector(".fw-card.fw-applied")
+    assert "static rotated by 180°" in page.inner_text(".fw-steps")
+    page.wait_for_selector(".fw-badges :text('corrected: static rotated by 180°')", state="attached")
+    page.get_by_role("tab", name="Foresight").click()
+    visitor.wait_for_step(0)
+    np.testing.assert_allclose(recorded_image(page), before[::-1, ::-1], atol=6)
+    assert np.abs(recorded_image(page) - before).max() > 50  # it is no picture that looks the same either way
+    page.get_by_role("tab", name="Audit").click()
+    page.get_by_role("button", name="Undo the last").click()
+    page.wait_for_selector(".fw-nothing-set")
+    page.wait_for_selector(".fw-card:not(.fw-applied)")
+    visitor.wait_for_step(0)
+    np.testing.assert_array_equal(recorded_image(page), before)
+    assert visitor.unexpected() == []
+    assert visitor.outside == []
+
+
+def test_a_video_asks_for_its_field_of_view_and_says_that_it_was_assumed(
+    visit: Callable[..., Visit], tmp_path: Path
+) -> None:
+    visitor = visit()
+    page = visitor.page
+    write_video(tmp_path / "trial.mp4", plain_frames(0, 0, 6))
+    drop(page, tmp_path / "trial.mp4")
+    page.wait_for_selector(".fw-fov-why:has-text('static')")
+    page.fill(".fw-ask-fov input", "55")
+    page.get_by_role("button", name="Assume it").click()
+    page.wait_for_selector(".fw-ask-fov", state="hidden")
+    page.wait_for_selector(".fw-badges :text('assumed: static intrinsics')", state="attached")
+    assert visitor.unexpected() == []
