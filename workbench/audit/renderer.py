@@ -1,0 +1,89 @@
+"""What made the images: a renderer, or a camera and a codec. Policies notice the difference; people hardly do.
+
+Pixels of a still scene are bit for bit equal in rendered frames and never all equal in a camera's. Where a source says
+that it was rendered and its pixels tremble, or says nothing, the audit does. Which renderer it was cannot be told from
+images alone; evaluate with the one that made the training data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from trainer.episodes.episode import View
+
+from .answers import Answer, checked, sentence, unchecked
+from .finding import Finding, Kind
+from .measured import Measured
+from .pictures import still_pixels
+
+_PAIRS = 8
+_RENDERED, _CAMERA = 0.4, 0.25  # share of bit-equal pixels between frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class Still:
+    """The static view from frame to frame.
+
+    Attributes:
+        equal: Share of pixels that are bit for bit the same, the median over pairs.
+        noise: Standard deviation of a grey level of pixels that hardly change, both frames' noise divided by √2.
+    """
+
+    equal: float
+    noise: float
+
+
+def check_renderer(measured: Measured) -> list[Answer]:
+    """Whether the images look as the source says they were made."""
+    kind, where, info = Kind.RENDERER, "static.rgb", measured.episode.info
+    if "static" not in info.views or len(measured.steps) < 3:
+        return [unchecked(kind, where, "no static view, or too few images")]
+    still = stillness(measured, "static")
+    said = f"{100 * still.equal:.0f} % of the pixels equal from frame to frame, noise {still.noise:.2f} grey levels"
+    answers: list[Answer] = [checked(kind, where, said)]
+    if info.renderer is not None and still.equal < _CAMERA:
+        picture = still_pixels(measured, "static")
+        answers.append(
+            Finding(
+                kind=kind,
+                where=where,
+                severity="warning",
+                confidence=min(0.95, 0.6 + (_CAMERA - still.equal)),
+                title="The images are not what the renderer made",
+                detail=f"The source says {info.renderer}, whose still pixels do not change; here {said}.",
+                fix="Look for a lossy codec, added noise or another camera between the renderer and this file.",
+                evidence=picture.image,
+                caption=picture.caption,
+            )
+        )
+    elif info.renderer is None:
+        like = "a renderer's" if still.equal > _RENDERED and still.noise < 0.8 else "a camera's or a lossy codec's"
+        answers.append(
+            Finding(
+                kind=kind,
+                where=where,
+                severity="note",
+                confidence=0.6,
+                title=f"No renderer is recorded; the images look like {like}",
+                detail=sentence(said),
+                fix="Evaluate a policy with what made its training images.",
+            )
+        )
+    return answers
+
+
+def stillness(measured: Measured, view: View) -> Still:
+    """How still the pixels of a still scene are."""
+    steps = measured.steps
+    starts = np.unique(np.linspace(0, len(steps) - 2, min(_PAIRS, len(steps) - 1)).astype(int))
+    equal: list[float] = []
+    noise: list[float] = []
+    for i in starts:
+        before, after = (measured.episode.rgb(view, int(steps[j])).astype(np.int16) for j in (i, i + 1))
+        difference = after - before
+        equal.append(float(np.mean((difference == 0).all(-1))))
+        calm = np.abs(difference).max(-1) <= 8
+        noise.append(float(difference[calm].std() / np.sqrt(2)) if calm.any() else float("nan"))
+    return Still(equal=float(np.median(equal)), noise=float(np.nanmedian(noise)))
