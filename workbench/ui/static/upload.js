@@ -176,11 +176,12 @@ function progress(at, done, total) {
   at("what").textContent = done < total ? `${size(done)} / ${size(total)}` : words.opening;
 }
 
-// The lists without what was removed, and another episode if the one in view is gone.
+// The same episode if it is still there, else another one.
 async function openWhatIsLeft() {
   const { checkpoint, episode } = state.clip ?? {};
-  const there = episode && (await askJson("browse/episode", { episode: episode.id }).then(() => true, () => false));
-  await open({ checkpoint: checkpoint?.id, episode: there ? episode.id : undefined, t: there ? state.t : undefined });
+  const choice = { checkpoint: checkpoint?.id, episode: episode?.id, t: state.t };
+  const there = await askJson("open", choice).then(() => true, () => false);
+  await open(there ? choice : { checkpoint: checkpoint?.id });
 }
 
 function size(bytes) {
