@@ -127,6 +127,13 @@ def test_the_true_displacement_costs_nothing(name: str, episode: MemoryEpisode) 
         assert scores[f"{figure}.baseline"] > 1.0
 
 
+def test_a_hidden_point_weighs_what_the_configuration_says(episode: MemoryEpisode) -> None:
+    tiny = preset("tiny")
+    config = replace(tiny, loss=replace(tiny.loss, flow_occluded=0.25))
+    weights = [targets_at(episode, step, config, frames=[2], points=400).flow_weight for step in (4, 8, 12)]
+    assert torch.stack(weights).unique().tolist() == [0.25, 1.0]
+
+
 def test_metres_without_intrinsics_in_the_targets_are_refused() -> None:
     config = metres()
     observation, targets = make_observation(config), replace(make_targets(config), flow_camera=None)

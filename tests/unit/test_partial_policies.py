@@ -136,7 +136,13 @@ def test_inspect_writes_all_it_can(case: str, episode: Path, tmp_path: Path) -> 
     inspect_episode(options)
     report = (tmp_path / "out" / "report.html").read_text()
     assert REMARKS["no_depth"] in report
-    assert REMARKS["no_flow" if case == "gr_mg" else "flat_flow"] in report
+    said = [REMARKS[name] for name in sorted(POLICIES[case][1])]
+    assert all(f"<p class=quiet>{remark}</p>" in report for remark in said)
+    numbers = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert sorted(numbers["remarks"]) == sorted(said)  # the goal that was given among them
+    without = {row["name"]: row["reason"] for row in numbers["not_computed"]}
+    assert without["static.depth.rmse_m"] == "the policy predicts no depth"
+    assert ("progress.abs_error" in without) == (case != "gr_mg")
     assert (tmp_path / "out" / "episode.rrd").stat().st_size > 1000
 
 

@@ -102,6 +102,9 @@ def test_a_run_leaves_what_it_promises(data: Path, tmp_path: Path) -> None:
     assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
     assert [line["phase"] for line in lines] == [1, 1, 1, 2, 2, 2]  # 40 % of 6 updates are 2.4
     assert "action_arm" not in lines[0]["terms"]
+    watched = [(line["phase"], "latent_active" in line) for line in lines]
+    assert set(watched) == {(1, False), (2, True)}
+    assert 0 <= lines[-1]["latent_active"] <= 8
     assert {"depth", "future_rgb", "future_depth", "flow", "action_arm", "action_kl"} <= lines[-1]["terms"].keys()
     assert all(line["windows_per_s"] > 0 and 0 <= line["data_wait"] <= 1 for line in lines)
     status = json.loads((out / "status.json").read_text())
