@@ -20,8 +20,8 @@ from .worker import Progress, load
 
 ROOT = Path(__file__).parents[2]
 HANG_CPU_S = 2.0
-HANG_WALL_S = 20.0  # waits without computing; a busy machine makes anything wait
-START_S = 120.0  # until the first input: libraries are imported and seeds made
+HANG_WALL_S = 120.0  # asleep; on a busy machine anything waits
+START_CPU_S = 60.0  # until the first input: libraries are imported and seeds made
 _POLL_S = 0.1
 _MOST_FINDINGS = 50
 
@@ -131,14 +131,14 @@ class Feeding:
 
     def _hang(self, progress: Progress) -> str:
         """Why the process is to be stopped, "" if it is not."""
-        now = time.monotonic()
-        if progress.at != self._seen[0] or not progress.started:
-            begun = self._seen[1] if not progress.started else now
-            self._seen = (progress.at, begun)
-            return f"no input within {START_S:.0f} s" if now - begun > START_S else ""
-        spent = _cpu_seconds(self._process.pid) - progress.cpu_s if self._process else 0.0
-        if spent > HANG_CPU_S:
-            return f"computed for {spent:.1f} s"
+        now, pid = time.monotonic(), self._process.pid if self._process else 0
+        spent, sleeps = _looks(pid)
+        if not progress.started:
+            return f"no input within {spent:.0f} s of processor time" if spent > START_CPU_S else ""
+        if progress.at != self._seen[0] or not sleeps:
+            self._seen = (progress.at, now)
+        if spent - progress.cpu_s > HANG_CPU_S and Progress.read(self._folder / "progress").at == progress.at:
+            return f"computed for {spent - progress.cpu_s:.1f} s"
         return f"waited for {now - self._seen[1]:.0f} s" if now - self._seen[1] > HANG_WALL_S else ""
 
     def _count(self, progress: Progress) -> None:
@@ -207,13 +207,13 @@ def feed_all(
         state.save()
 
 
-def _cpu_seconds(pid: int) -> float:
-    """Processor time of a process and its threads."""
+def _looks(pid: int) -> tuple[float, bool]:
+    """Processor time of a process and its threads, and whether it waits for something."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return 0.0, False
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"), fields[0] != "R"
 
 
 def _environment() -> dict[str, str]:

@@ -108,11 +108,11 @@ def test_the_child_has_little_memory_and_no_environment(tmp_path: Path, monkeypa
     write_video(path, plain_frames(0, 0, 3))
     monkeypatch.setenv("SECRET_TOKEN", "x")
     script = tmp_path / "ffmpeg"
-    script.write_text("#!/bin/sh\nulimit -v; ulimit -t; env\n")
+    script.write_text("#!/bin/sh\nulimit -d; ulimit -t; env\n")
     script.chmod(0o755)
     monkeypatch.setattr(ffmpeg, "_executable", lambda: str(script))
     said = ffmpeg.run_ffmpeg(path, [], [], limit=10_000).data.decode()
-    assert said.splitlines()[:2] == [str(1536 << 10), "30"]
+    assert said.splitlines()[:2] == [str(512 << 10), "30"]
     assert "SECRET" not in said
 
 

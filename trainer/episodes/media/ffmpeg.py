@@ -24,13 +24,18 @@ from .images import MAX_PIXELS
 
 TIMEOUT = 30.0
 """Seconds one call may take."""
-_MEMORY = 1536 << 20
+MEMORY = 512 << 20
+"""Bytes of memory the child may have of its own: enough for 4K video with sixteen reference frames."""
+_ADDRESSES = 1536 << 20  # what it maps; more than it may use
 _LOG = 1 << 20
 _CONTAINERS = "mov,matroska,avi"
 _CODECS = "h264,hevc,av1,libdav1d,libaom-av1,vp8,libvpx,vp9,libvpx-vp9,mpeg4,mjpeg,ffv1,png,rawvideo"
 _SPEAKER = re.compile(r"^(\[[^]]*\]\s*)+")  # the part of ffmpeg that speaks, with its address
 # POSIX sh counts memory in KiB and files in blocks of 512 bytes
-_LIMITS = f'ulimit -v {_MEMORY >> 10} && ulimit -t {int(TIMEOUT)} && ulimit -f {_LOG >> 9} && exec "$@"'
+_LIMITS = (
+    f"ulimit -d {MEMORY >> 10} && ulimit -v {_ADDRESSES >> 10} && ulimit -t {int(TIMEOUT)} && ulimit -f {_LOG >> 9}"
+    ' && exec "$@"'
+)
 
 
 @dataclass(frozen=True, kw_only=True)
