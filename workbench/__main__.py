@@ -12,6 +12,10 @@ COMMANDS = {
         "workbench.prove",
         "prove that the attention mask does what it says; exit code 0 only if everything holds",
     ),
+    "audit": (
+        "workbench.audit.command",
+        "what is wrong with an episode: orientation, depth, cameras, timing, actions; exit code 0 if nothing is",
+    ),
     "knockout": (
         "workbench.knockout",
         "is it used? knock out flow, cameras, language, state; rank by the action's change",
