@@ -18,6 +18,7 @@ from trainer.__main__ import COMMANDS
 from trainer.episodes.open import find_episodes, open_episode
 from trainer.episodes.packed import save_packed
 from trainer.labels import store as store_module
+from trainer.labels.computed import NETWORKS, operations_per_frame
 from trainer.labels.jobs import Job, Outcome, plan, run_job
 from trainer.labels.labeller import Label, label_key
 from trainer.labels.local_pool import run_local
@@ -156,12 +157,23 @@ def test_success_forgets_the_failure(tmp_path: Path) -> None:
     assert list(store.failures()) == []
 
 
+def test_operations_are_those_of_the_published_network() -> None:
+    small, large = (operations_per_frame(network) for network in NETWORKS)
+    tokens, width = 37 * 49 + 1, 384  # patches and the class token; a block has 12 width^2 weights and two attentions
+    trunk = 12 * (2 * tokens * 12 * width**2 + 4 * tokens**2 * width)
+    assert 1.2 * trunk < small < 3 * trunk  # the decoder comes on top
+    assert 8 < large / small < 14
+
+
 def test_a_projection_is_in_proportion() -> None:
     outcomes = [Outcome(episode="a", status="made", seconds=9.0, bytes=10_000_000, frames=50)] * 2
     rate = measured("tracks", [*outcomes, Outcome(episode="b", status="kept", frames=50)])
     assert rate is not None
-    line = projection(rate, 4000, 2.5)
-    assert "10.0 worker-hours" in line
-    assert "40.0 GB" in line
-    assert "25.00 at 2.5 an hour" in line
+    lines = projection(rate, 4000, worker_cost=2.5, gpu_cost=0.0).splitlines()
+    assert lines[0] == "4000 trajectories of 50 frames, 200,000 frames:"
+    own = [cell.strip() for cell in lines[4].strip("|").split("|")]
+    assert own == ["tracks", "one worker here", "5.6", "10.0", "40.0", "25", "measured, 2 episodes, 100 frames"]
+    others = [line for line in lines[5:] if "Depth Anything" in line]
+    assert len(others) == 4
+    assert all("computed, not measured" in line and "| - |" in line for line in others)
     assert measured("tracks", [Outcome(episode="b", status="kept")]) is None

@@ -117,7 +117,7 @@ def test_the_command_trains_on_them_and_the_card_says_so(
     argv = ["train", "--preset", "tiny", "--data", str(folder / "bare"), "--labels", str(folder / "store")]
     argv += ["--out", str(tmp_path / "run"), "--steps", "2", "--batch-size", "2", "--workers", "0", "--threads", "1"]
     assert run_command("trainer", COMMANDS, argv) == 0
-    card = (tmp_path / "run" / "final" / "README.md").read_text()
+    card = (tmp_path / "run" / "final" / "card.md").read_text()
     assert "| pseudo_labels.episodes_with_pseudo_depth | 1 |" in card
     assert "| pseudo_labels.episodes_with_pseudo_tracks | 1 |" in card
     assert "| loss.pseudo | 0.5 |" in card

@@ -39,8 +39,10 @@ class LabelOptions:
         engine: This machine's processes, or Ray Data (extra `[ray]`).
         ray_address: Of a running Ray cluster; default: Ray on this machine alone.
         retry_failed: Try again what is on record as failed.
-        project: Also say what this many trajectories would take.
-        cost_per_hour: Of one worker (a core, a GPU), for --project.
+        project: Also print what this many trajectories would take, from what was measured in this run; depth networks
+            on GPUs are added by computation, and say so.
+        cost_per_hour: Of one worker here, for --project.
+        gpu_cost_per_hour: Of a GPU, for --project.
     """
 
     episodes: tyro.conf.Positional[tuple[Path, ...]]
@@ -52,6 +54,7 @@ class LabelOptions:
     retry_failed: bool = False
     project: int | None = None
     cost_per_hour: float = 0.0
+    gpu_cost_per_hour: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +155,11 @@ def _report(outcomes: Sequence[Outcome], labeller: LabellerOptions, options: Lab
         sys.stdout.write("the same command with --retry-failed tries these again\n")
     if options.project is not None:
         rate = measured(f"{labeller.kind} ({labeller.identity['name']})", outcomes)
-        line = "nothing was made in this run, so there is no rate to project"
-        sys.stdout.write((line if rate is None else projection(rate, options.project, options.cost_per_hour)) + "\n")
+        table = "nothing was made in this run, so there is no rate to project"
+        if rate is not None:
+            costs = {"worker_cost": options.cost_per_hour, "gpu_cost": options.gpu_cost_per_hour}
+            table = projection(rate, options.project, **costs)
+        sys.stdout.write(table + "\n")
     return 1 if failed else 0
 
 

@@ -57,6 +57,10 @@ class DepthLabeller:
         if self.model is None and self.temporal is None:
             raise ConfigError("depth needs a network: --model FOLDER_OR_HUB_ID, --temporal FILE.py:FUNCTION, or both")
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The parameters alone: every process loads its own network."""
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+
     @property
     def kind(self) -> LabelKind:
         """Depth."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .computed import REACHED, computed_rates
 from .jobs import Outcome
 
 
@@ -41,13 +42,42 @@ def measured(stage: str, outcomes: Sequence[Outcome]) -> Rate | None:
     )
 
 
-def projection(rate: Rate, trajectories: int, cost_per_hour: float) -> str:
-    """One line of a table: what `trajectories` of the same length take on one worker of the kind that was measured."""
-    scale = trajectories / rate.episodes
-    hours = rate.seconds * scale / 3600.0
-    return (
-        f"{rate.stage}: {trajectories} trajectories of {rate.frames / rate.episodes:.0f} frames: "
-        f"{hours:,.1f} worker-hours ({rate.frames / rate.seconds:.1f} frames/s a worker), "
-        f"{rate.bytes * scale / 1e9:,.1f} GB, {hours * cost_per_hour:,.2f} at {cost_per_hour:g} an hour; "
-        f"measured on {rate.episodes} episodes, {rate.frames} frames"
-    )
+def projection(rate: Rate, trajectories: int, *, worker_cost: float, gpu_cost: float) -> str:
+    """A table: what `trajectories` of the measured length take in this stage, and in depth networks on a GPU.
+
+    Args:
+        rate: What was measured in this run.
+        trajectories: How many.
+        worker_cost: Money for an hour of one worker of the kind that was measured; 0 = not known.
+        gpu_cost: The same for a GPU.
+    """
+    frames = rate.frames / rate.episodes
+    total = trajectories * frames
+    lines = [
+        f"{trajectories} trajectories of {frames:.0f} frames, {total:,.0f} frames:",
+        "",
+        "| stage | on | frames/s | hours | GB | cost | known how |",
+        "|---|---|---|---|---|---|---|",
+        _line(
+            rate.stage,
+            "one worker here",
+            rate.frames / rate.seconds,
+            total,
+            rate.bytes / rate.frames,
+            worker_cost,
+            f"measured, {rate.episodes} episodes, {rate.frames} frames",
+        ),
+    ]
+    for item in computed_rates():
+        how = f"computed, not measured: counted operations at {REACHED:.0%} of the published bf16 rate"
+        lines.append(_line(item.network, item.device, item.frames_per_s, total, item.bytes_per_frame, gpu_cost, how))
+    return "\n".join(lines)
+
+
+def _line(
+    stage: str, device: str, frames_per_s: float, frames: float, bytes_per_frame: float, cost: float, how: str
+) -> str:
+    hours = frames / frames_per_s / 3600.0
+    money = f"{hours * cost:,.0f}" if cost else "-"
+    size = frames * bytes_per_frame / 1e9
+    return f"| {stage} | {device} | {frames_per_s:,.1f} | {hours:,.1f} | {size:,.1f} | {money} | {how} |"

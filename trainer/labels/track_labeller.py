@@ -6,7 +6,7 @@ Dimensions: f frame, p grid point, l later frame.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -37,6 +37,10 @@ class TrackLabeller:
     tracker: str | None = None
     view: View = "static"
     still_camera: bool = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The parameters alone: every process loads its own tracker."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @property
     def kind(self) -> LabelKind:
