@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.errors import CheckpointError, ConfigError, EpisodeError, WorkbenchError
+from trainer.labels.overlay import check_store
 
 from ..cache_folder import cache_folder
 from ..catalog import Catalog
@@ -98,10 +99,12 @@ def _open_catalog(options: AppOptions) -> Catalog:
     for path in options.episodes:
         if not Path(str(path).partition("#")[0]).exists():
             raise EpisodeError(f"--episodes {path}: no such file or folder")
+    check_store(options.labels)
     catalog = Catalog(
         episode_roots=options.episode_roots(),
         checkpoint_roots=options.checkpoint_roots(),
         index_folder=cache_folder() / "index",
+        labels=options.labels,
         patience=_PATIENCE_S,
     )
     if options.checkpoint and not catalog.checkpoints():
