@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from model.errors import ConfigError, WorkbenchError
 from trainer.episodes.episode import Episode
@@ -21,8 +21,10 @@ from trainer.episodes.field_of_view import field_of_view_setting
 from trainer.episodes.open import open_episode, split_name
 from trainer.episodes.settings_store import StoredSetting, add_setting, setting_of, undo_setting
 
-from ..audit.finding import Audit, Finding
 from .desk import Desk
+
+if TYPE_CHECKING:  # the doctor brings OpenCV, which the page's start has no time for
+    from ..audit.finding import Audit, Finding
 
 _log = logging.getLogger(__name__)
 _AT_ONCE, _WAITING, _KEPT = 2, 8, 32

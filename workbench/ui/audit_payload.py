@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
@@ -12,10 +13,12 @@ from model.errors import ConfigError
 from trainer.episodes.settings_store import StoredSetting, remove_setting, stored_settings
 from trainer.episodes.source_settings import SourceSetting
 
-from ..audit.finding import Finding
 from .audit_desk import AuditDesk, Run
 from .payload import Json
 from .text import AUDIT_KINDS, AUDIT_TEXT
+
+if TYPE_CHECKING:
+    from ..audit.finding import Finding
 
 
 def run_payload(run: Run) -> Json:
