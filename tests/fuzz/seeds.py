@@ -120,7 +120,8 @@ def meta_seeds(bait: Path, folder: Path) -> list[Seed]:
         "instruction: put the cup on the saucer\noutcome: success\nfps: 30\ndepth_unit: mm\ndepth_origin: true\n"
         "depth_scale: metric\naction_space: {metres_per_unit: 1, radians_per_unit: 0.5, frame: base}\n"
     )
-    bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\ninstruction: *c\n"
+    levels = [f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]\n" for at in range(1, 12)]
+    bomb = f"a0: &a0 [x, x]\n{''.join(levels)}instruction: *a11\noutcome: *a11\n"
     return [Seed(meta.encode()), Seed(bomb.encode())]
 
 

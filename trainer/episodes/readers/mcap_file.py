@@ -21,9 +21,9 @@ from .mcap_messages import check_definition, check_message
 
 MAGIC = b"\x89MCAP0\r\n"
 MAX_FILE = 256 << 30
-MAX_RECORD, MAX_CHUNK = 256 << 20, 256 << 20
-MAX_MESSAGES = 5_000_000
-MAX_SMALL = 256 << 20  # bytes of messages that are no images, kept in memory
+MAX_RECORD, MAX_CHUNK = 128 << 20, 128 << 20
+MAX_MESSAGES = 1_000_000
+MAX_SMALL = 128 << 20  # bytes of messages that are no images, kept in memory
 _PURPOSE = "an MCAP file"
 
 

@@ -13,7 +13,7 @@ from model.errors import EpisodeError, UnsafeFileError
 
 from .extra import library
 
-MAX_RECORD_BYTES = 1 << 30
+MAX_RECORD_BYTES = 256 << 20
 MAX_RECORDS = 1_000_000
 _HEADER = struct.Struct("<QI")
 _FOOTER_BYTES = 4
