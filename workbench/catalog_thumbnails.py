@@ -14,6 +14,8 @@ from jaxtyping import UInt8
 
 from model.errors import EpisodeError
 from trainer.episodes.episode import Episode
+from trainer.episodes.open import split_name
+from trainer.episodes.settings_store import setting_mark
 from trainer.files import replace_file
 
 from .cache import prune_oldest
@@ -68,7 +70,8 @@ class Thumbnails:
     def _path(self, row: EpisodeRow) -> Path | None:
         if self._folder is None or row.space is not None or not row.stamp:
             return None
-        key = hashlib.sha256(f"1\0{row.id}\0{row.stamp}".encode()).hexdigest()
+        mark = setting_mark(split_name(row.name)[0])  # the picture is of the corrected episode
+        key = hashlib.sha256(f"1\0{row.id}\0{row.stamp}\0{mark}".encode()).hexdigest()
         return self._folder / key[:2] / f"{key[2:34]}.jpg"
 
     def _keep(self, path: Path, data: bytes) -> None:

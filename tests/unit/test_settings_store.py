@@ -22,6 +22,7 @@ from trainer.episodes.packed import PackedEpisode, save_packed
 from trainer.episodes.settings_store import (
     add_setting,
     remove_setting,
+    setting_mark,
     setting_of,
     settings_folder,
     stored_settings,
@@ -61,6 +62,7 @@ def test_what_is_set_for_a_source_reaches_every_way_of_opening(packed: Path) -> 
     assert sorted(path.name for path in packed.iterdir()) == ["one", "two"]  # nothing beside the data
     assert isinstance(open_as_recorded(name), PackedEpisode)
     assert open_episode(find_episodes(packed)[1]).info.corrected == ()
+    assert setting_mark(packed / "one") != setting_mark(packed / "two") == ""
     remove_setting(packed / "one")
     assert open_episode(name).content_hash == plain.content_hash
 

@@ -76,6 +76,15 @@ def setting_of(path: Path) -> StoredSetting | None:
     return next((_read(file) for file in places), None)
 
 
+def setting_mark(path: Path) -> str:
+    """A short text that changes with what is set for a dataset, "" while nothing is; for keys of what was drawn."""
+    try:
+        stored = setting_of(path)
+    except (ConfigError, UnsafeFileError, OSError):
+        return "damaged"
+    return "" if stored is None else hashlib.sha256(stored.setting.fingerprint.encode()).hexdigest()[:12]
+
+
 def stored_settings() -> list[StoredSetting | ConfigError]:
     """Every setting, by place; of a file that cannot be used, the error instead."""
     found: list[StoredSetting | ConfigError] = []

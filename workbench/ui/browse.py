@@ -10,7 +10,9 @@ from jaxtyping import UInt8
 
 from model.errors import ConfigError, EpisodeError, WorkbenchError
 from trainer.episodes.episode import Episode, View
+from trainer.episodes.open import split_name
 from trainer.episodes.readers.calvin_chains import Chain, read_chains
+from trainer.episodes.settings_store import setting_mark
 
 from ..catalog_rows import EpisodeRow
 from ..catalog_search import Search, choices, find
@@ -142,4 +144,5 @@ def _world(chain: Chain) -> str:
 
 
 def _cells(row: EpisodeRow) -> Json:
-    return {**row.cells(), "stamp": row.stamp[:12], "own": row.space is not None}
+    stamp = row.stamp[:12] + setting_mark(split_name(row.name)[0])
+    return {**row.cells(), "stamp": stamp, "own": row.space is not None}
