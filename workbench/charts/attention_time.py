@@ -18,6 +18,8 @@ from .timeline import SERIES_COLOURS, Figure, figure_layout, line
 
 ENTROPY = "entropy"
 FLOW = "FLOW"
+_DECIMALS = 9
+"""A softmax leaves 1e-12 where nothing is meant."""
 
 
 class Drawn(NamedTuple):
@@ -110,9 +112,9 @@ def attention_rows(foresights: Sequence[Foresight], name: str = FLOW) -> list[di
                     "step": float(foresight.step),
                     "layer": layer + 1.0,
                     "head": head + 1.0,
-                    name if name == ENTROPY else f"share on {name}": float(value),
-                    "even": even,
-                    "lift": np.nan if name == ENTROPY or not even else float(value) / even,
+                    name if name == ENTROPY else f"share on {name}": round(float(value), _DECIMALS),
+                    "even": round(even, _DECIMALS),
+                    "lift": np.nan if name == ENTROPY or not even else round(float(value) / even, _DECIMALS),
                 }
             )
     return rows
@@ -142,4 +144,4 @@ _ENTROPY_SCALE = {
 
 def _number(value: float) -> float | None:
     """JSON knows no NaN; plotly draws a gap for null."""
-    return float(value) if np.isfinite(value) else None
+    return round(float(value), _DECIMALS) if np.isfinite(value) else None

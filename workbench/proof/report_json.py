@@ -15,6 +15,7 @@ What every field means stands in `workbench.proof.report`, in the dataclass of t
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import types
@@ -82,10 +83,16 @@ def _read(kind: Any, value: Any, path: str) -> Any:
     raise ConfigError(f"field {path} is not {getattr(kind, '__name__', kind)}: {value!r:.60}")
 
 
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Evaluated once a class: a proof has tens of thousands of instances."""
+    return typing.get_type_hints(kind)
+
+
 def _read_dataclass(kind: Any, value: Any, path: str) -> Any:
     if not isinstance(value, dict):
         raise ConfigError(f"field {path} must be an object, got {value!r:.60}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     prefix = f"{path}." if path else ""
     names = [item.name for item in dataclasses.fields(kind)]
     if absent := [name for name in names if name not in value]:

@@ -143,8 +143,11 @@ async function fillOverlays(host, { overlays = [] }) {
 }
 
 function fillTables(root, { elsewhere = [], facts = [], groups = [], heads_table: heads }) {
-  fill(root.querySelector(".fw-elsewhere"), text.columns_elsewhere, elsewhere);
-  fill(root.querySelector(".fw-facts"), text.columns_facts, facts);
+  for (const [name, columns, rows] of [["elsewhere", text.columns_elsewhere, elsewhere], ["facts", text.columns_facts, facts]]) {
+    const table = root.querySelector(`.fw-${name}`);
+    table.hidden = !rows.length; // a slow method that was not computed yet has no answer, and no heading of one
+    fill(table, columns, rows);
+  }
   fill(root.querySelector(".fw-groups"), text.columns_groups, groups);
   fill(root.querySelector(".fw-heads"), text.columns_attention, heads);
 }

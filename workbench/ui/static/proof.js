@@ -94,6 +94,8 @@ function offerChoices(at, { presets, checkpoints, episodes }) {
     list.replaceChildren(...[...list.options].slice(0, keep), ...options.map(([value, label]) => new Option(label, value)));
     list.dataset.filled = true;
     if (chosen && [...list.options].some(({ value }) => value === chosen)) list.value = chosen;
+    list.onchange = () => { list.title = list.selectedOptions[0]?.label ?? ""; }; // a long name is cut in its box
+    list.onchange();
   }
   at("knockout").disabled = !trained.length || !named.length;
 }
