@@ -14,6 +14,7 @@ from model.errors import EpisodeError, UnsafeFileError
 from tests.foreign_factories import example, plain_frames, png, rlds_features, shown_frame, tfrecord
 from trainer.episodes.readers.example import parse_example
 from trainer.episodes.readers.rlds import READER
+from trainer.episodes.readers.rlds_conventions import convention_of
 from trainer.episodes.readers.tfrecord import MAX_RECORD_BYTES, masked_crc
 
 REAL = Path(__file__).parents[3] / "shared/data/real/octo_bridge_rlds"
@@ -196,3 +197,35 @@ def test_real_bridge_episodes_open_and_play() -> None:
         for step in range(episode.info.length):
             assert episode.rgb("static", step).shape == (64, 64, 3)
         assert (np.abs(np.linalg.norm(episode.state[:, 3:7], axis=1) - 1) < 1e-9).all()
+
+
+@pytest.mark.parametrize(
+    ("commands", "opening"),
+    [
+        ([0, 1, 0, -1, 0], [1, 0, 0, 1, 1]),
+        ([0, 0, -1, 0, 1], [0, 0, 1, 1, 0]),  # what is first opened was shut: a trial that begins with a held object
+        ([-1, 0, 0.05, 1, 0], [1, 1, 1, 0, 0]),
+        ([0, 0.1, -0.1, 0, 0], [1, 1, 1, 1, 1]),  # no command at all
+    ],
+)
+def test_rt1_says_how_the_gripper_changes_and_begins_as_its_first_command_needs_it(
+    commands: list[float], opening: list[float]
+) -> None:
+    convention = convention_of("fractal20220817_data")
+    assert convention is not None
+    length = len(commands)
+    pose = np.tile([0.5, 0, 1, 0, 0, 0, 1], (length, 1))  # xyz, quaternion xyzw
+    numbers = convention.convert(
+        {
+            "observation/base_pose_tool_reached": pose,
+            "observation/gripper_closed": np.full((length, 1), 0.25),
+            "action/world_vector": np.full((length, 3), 0.01),
+            "action/rotation_delta": np.zeros((length, 3)),
+            "action/gripper_closedness_action": np.array(commands, float)[:, None],
+        }
+    )
+    assert numbers is not None
+    assert numbers.state is not None
+    assert numbers.action is not None
+    assert numbers.action[:, 6].tolist() == opening
+    np.testing.assert_allclose(numbers.state[0], [0.5, 0, 1, 1, 0, 0, 0, 0.75])

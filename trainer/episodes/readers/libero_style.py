@@ -6,6 +6,9 @@ Every such set stores the same three things, and none of them says so in its met
 - images turned by 180 degrees. The simulator's images were upside down, so turned ones are upright and MIRRORED: the
   scene is not the one the robot acted in. The pixels are mirrored back here, so that a pinhole camera fits again.
 
+Sources: `libero_dataset_transform` of openvla/openvla (state 6 + 2; "gripper action is in -1 (open) ... 1 (close)") and
+the `[::-1, ::-1]` that its and openpi's LIBERO evaluation apply to the simulator's images, as was done for training.
+
 The numbers are looked at before a set is believed to be one of these: many others have eight and seven columns.
 """
 
@@ -26,7 +29,8 @@ from ..rotations import from_axis_angle, quaternion
 ACTION_SPACE = ActionSpace(metres_per_unit=0.05, radians_per_unit=0.5, frame="base")
 NOTE = "a LIBERO conversion: its images are turned by 180 degrees, which mirrors the scene; they are mirrored back here"
 CONTROL_HZ = 20.0
-_FIELD_OF_VIEW: dict[View, float] = {"static": 45.0, "wrist": 75.0}  # degrees, vertical, of LIBERO's two cameras
+# Degrees, vertical: MuJoCo's default, which LIBERO's agentview keeps, and `eye_in_hand` in robosuite 1.4's Panda model.
+_FIELD_OF_VIEW: dict[View, float] = {"static": 45.0, "wrist": 75.0}
 _FINGER = 0.041
 _FINGER_MISMATCH = 0.01
 _MAX_ANGLE = 1.1 * math.pi

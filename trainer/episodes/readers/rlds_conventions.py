@@ -1,6 +1,8 @@
 """What the numbers of well-known RLDS datasets mean; of any other dataset they are shown by name and not interpreted.
 
-From the datasets' own descriptions and the transforms that Octo and OpenVLA publish for them:
+From the datasets' own descriptions and the transforms that Octo and OpenVLA publish for them (functions
+`bridge_orig_dataset_transform`, `rt1_dataset_transform`, `libero_dataset_transform` of openvla/openvla,
+prismatic/vla/datasets/rlds/oxe/transforms.py):
 - BridgeData V2 ("bridge..."): state = tool position (m), roll pitch yaw, gripper 1 open; action = their changes in the
   base's axes, gripper 1 open; 5 Hz.
 - RT-1 ("fractal..."): base_pose_tool_reached = tool position, quaternion xyzw; gripper_closed; the action's gripper
@@ -82,9 +84,15 @@ def _libero(features: Features) -> Numbers | None:
 
 
 def _held(change: np.ndarray) -> np.ndarray:
-    """Opening from commands to shut (1), to open (-1) or to keep; open at first."""
+    """Opening from commands to shut (1), to open (-1) or to keep.
+
+    Before the first command the gripper is where that command does not send it, and open if there is none: the rule of
+    `rel2abs_gripper_actions` in Octo's and OpenVLA's pipelines, with their threshold.
+    """
     wanted = np.where(change > 0.1, 0.0, np.where(change < -0.1, 1.0, np.nan))
-    wanted[0] = 1.0 if np.isnan(wanted[0]) else wanted[0]
+    commanded = wanted[~np.isnan(wanted)]
+    if np.isnan(wanted[0]):
+        wanted[0] = 1 - commanded[0] if len(commanded) else 1.0
     last = np.maximum.accumulate(np.where(np.isnan(wanted), 0, np.arange(len(wanted))))
     return wanted[last]
 
