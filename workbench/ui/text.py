@@ -155,6 +155,7 @@ SCRIPT_TEXT = {
     "now": "now",
     "no_points": "No true flow in this episode, so no point can be judged.",
     "no_numbers": "No prediction at this time yet.",
+    "no_comparison": "Nothing was recorded that this prediction could be compared with.",
     "whole_clip": "Predict whole clip",
     "whole_clip_done": "Whole clip predicted",
     "seconds_left": "s left",
@@ -238,7 +239,7 @@ SCRIPT_TEXT = {
         "remove": "Remove",
         "remove_all": "Remove all",
     },
-    "fov_why": "No 3D: the source does not say the intrinsics of {views}.",
+    "fov_why": "{views}: not in 3D, the source does not say the intrinsics.",
     "audit": {
         "waiting": "waiting for another audit to end",
         "cancelled": "Cancelled.",

@@ -27,7 +27,7 @@ function fillNumbers(table, frame) {
     row.title = `${definition} ${text.baseline}: ${baseline_name}`;
     row.lastChild.className = frame.numbers[index].skill === null ? "" : better ? "fw-good" : "fw-bad";
   });
-  if (!made.length) say(table, text.no_numbers);
+  if (!made.length) say(table, frame.origin === "recorded" ? text.no_numbers : text.no_comparison);
 }
 
 function fillPoints(table, frame, picked) {
