@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import UInt8
 
+from trainer.episodes.media.images import decode_image
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -54,10 +56,6 @@ def legend(ax: Any) -> None:
 
 def drawn(figure: Figure, caption: str) -> Picture:
     """The figure's pixels."""
-    from PIL import Image
-
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
-    buffer.seek(0)
-    with Image.open(buffer) as image:
-        return Picture(image=np.asarray(image.convert("RGB")), caption=caption)
+    return Picture(image=decode_image(buffer.getvalue(), caption), caption=caption)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
@@ -12,6 +13,7 @@ import numpy as np
 from gradio.components import Component
 
 from model.errors import WorkbenchError
+from trainer.episodes.media.images import decode_image, read_image_file
 
 from .curves import loss_curves
 from .server import page_script
@@ -152,10 +154,7 @@ def _status_line(status: RunStatus) -> str:
 
 
 def _pixels(path: Any) -> np.ndarray[Any, Any]:
-    from PIL import Image
-
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("RGB"))
+    pixels = decode_image(read_image_file(Path(path)), path)
     return pixels.repeat(_ENLARGE, axis=0).repeat(_ENLARGE, axis=1)
 
 
