@@ -149,7 +149,14 @@ def test_a_large_root_is_listed_while_the_page_is_used(
 
 
 def row(name: str, **facts: Any) -> EpisodeRow:
-    told = {"source": "calvin", "instruction": "", "length": 5, "views": ("static",), "depth": None, "outcome": None}
+    told: dict[str, Any] = {
+        "source": "calvin",
+        "instruction": "",
+        "length": 5,
+        "views": ("static",),
+        "depth": None,
+        "outcome": None,
+    }
     return EpisodeRow(id=name, listed=Listed(index=0, summary=EpisodeSummary(name=f"/x/{name}#0", **(told | facts))))
 
 

@@ -3,6 +3,7 @@
 import { address, askJson, sendJson } from "./request.js";
 import { fill, make, visible } from "./dom.js";
 import { drawKnockouts } from "./knockouts.js";
+import { state } from "./store.js";
 import text from "./text.js";
 
 const PERIOD_MS = 700;
@@ -87,7 +88,9 @@ export function mountProof(root) {
 function offerChoices(at, { presets, checkpoints, episodes }) {
   const masks = [...presets.map((name) => [`preset:${name}`, `${text.preset} ${name}`]), ...checkpoints.map(({ id, name }) => [`checkpoint:${id}`, `${text.checkpoint} ${name}`])];
   const trained = masks.slice(presets.length);
-  const named = episodes.map(({ id, name }) => [id, name]);
+  const open = state.clip?.episode; // of thousands of episodes the first are listed, and the one that is open
+  const more = open && !episodes.some(({ id }) => id === open.id) ? [[open.id, open.title]] : [];
+  const named = [...more, ...episodes.map(({ id, name }) => [id, name])];
   for (const [name, options, keep, start] of [["subject", masks, 0, trained[0]], ["against", masks, 0], ["trained-subject", trained, 0], ["trained", trained, 1], ["on", named, 0], ["other", named, 1]]) {
     const list = at(name);
     const chosen = list.dataset.filled ? list.value : start?.[0];
