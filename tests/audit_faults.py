@@ -27,7 +27,7 @@ class Fault:
     name: str
     kind: Kind
     plant: Callable[[Recording], Recording]
-    repaired: Callable[[SourceSetting], bool] | None
+    repaired: Callable[[SourceSetting, Episode], bool] | None
     needs: Callable[[Episode], bool] = lambda episode: True
 
 
@@ -188,9 +188,13 @@ def has_wrist_pose(episode: Episode) -> bool:
     return episode.has("T_world_camera", "wrist")
 
 
-def _fov(view: View, factor: float) -> Callable[[SourceSetting], bool]:
-    """The field of view undoes a factor on the focal length of a bundled or CALVIN camera, to 6 %."""
-    return lambda setting: setting.view(view).fov_degrees is not None or setting.view(view).K is not None
+def _has_field_of_view(view: View, setting: SourceSetting, episode: Episode) -> bool:
+    """The setting gives the camera its true field of view, to 6 % of the focal length."""
+    degrees = setting.view(view).fov_degrees
+    if degrees is None:
+        return False
+    focal = episode.image_size(view)[1] / 2 / np.tan(np.radians(degrees) / 2)
+    return abs(focal / episode.intrinsics(view)[0, 0] - 1) < 0.06
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -202,40 +206,40 @@ FAULTS: tuple[Fault, ...] = (
                 f"{view} rotated",
                 Kind.UPSIDE_DOWN,
                 partial(_turned, view, -1, -1),
-                lambda s, v=view: s.view(v).turn == "rotate-180",
+                lambda s, e, v=view: s.view(v).turn == "rotate-180",
                 lambda e, v=view: e.has("T_world_camera", v),
             ),
             Fault(
                 f"{view} flipped",
                 Kind.UPSIDE_DOWN,
                 partial(_turned, view, -1, 1),
-                lambda s, v=view: s.view(v).turn == "flip",
+                lambda s, e, v=view: s.view(v).turn == "flip",
                 lambda e, v=view: e.has("T_world_camera", v),
             ),
             Fault(
                 f"{view} mirrored",
                 Kind.MIRRORED,
                 partial(_turned, view, 1, -1),
-                lambda s, v=view: s.view(v).turn == "mirror",
+                lambda s, e, v=view: s.view(v).turn == "mirror",
                 lambda e, v=view: e.has("T_world_camera", v),
             ),
             Fault(
                 f"{view} BGR",
                 Kind.CHANNEL_ORDER,
                 partial(_swapped, view),
-                lambda s, v=view: s.view(v).swap_red_blue,
+                lambda s, e, v=view: s.view(v).swap_red_blue,
             ),
             Fault(
                 f"{view} depth in mm",
                 Kind.DEPTH_UNIT,
                 partial(_depth, view, lambda d, s: 1000 * d),
-                lambda s, v=view: s.view(v).depth_factor == 1e-3,
+                lambda s, e, v=view: s.view(v).depth_factor == 1e-3,
             ),
             Fault(
                 f"{view} depth a buffer",
                 Kind.DEPTH_UNIT,
                 partial(_depth, view, _buffer),
-                lambda s, v=view: (
+                lambda s, e, v=view: (
                     s.view(v).depth_planes is not None and abs(s.view(v).depth_planes[0] / NEAR - 1) < 0.12
                 ),
                 lambda e, v=view: e.has("T_world_camera", v),
@@ -244,50 +248,50 @@ FAULTS: tuple[Fault, ...] = (
                 f"{view} ray length",
                 Kind.RAY_LENGTH,
                 partial(_depth, view, _ray),
-                lambda s, v=view: s.view(v).ray_length,
+                lambda s, e, v=view: s.view(v).ray_length,
             ),
             Fault(
                 f"{view} focal length x 1.3",
                 Kind.INTRINSICS,
                 partial(_focal, view, 1.3),
-                _fov(view, 1.3),
+                partial(_has_field_of_view, view),
                 lambda e, v=view: e.has("T_world_camera", v),
             ),
             Fault(
                 f"{view} pose inverted",
                 Kind.EXTRINSICS,
                 partial(_pose, view, np.linalg.inv),
-                lambda s, v=view: s.view(v).pose == "inverted",
+                lambda s, e, v=view: s.view(v).pose == "inverted",
                 lambda e, v=view: e.has("T_world_camera", v),
             ),
             Fault(
                 f"{view} OpenGL axes",
                 Kind.EXTRINSICS,
                 partial(_pose, view, lambda T: T @ np.diag([1.0, -1, -1, 1])),
-                lambda s, v=view: s.view(v).pose == "opengl",
+                lambda s, e, v=view: s.view(v).pose == "opengl",
                 lambda e, v=view: e.has("T_world_camera", v),
             ),
         )
     ),
-    Fault("static K of another size", Kind.INTRINSICS, _other_size, lambda s: s.static.K is not None),
+    Fault("static K of another size", Kind.INTRINSICS, _other_size, lambda s, e: s.static.K is not None),
     Fault("static pose 15 cm off", Kind.EXTRINSICS, partial(_pose, "static", _shifted), None),
     Fault("static pose 12° off", Kind.EXTRINSICS, partial(_pose, "static", _yawed), None),
     Fault("wrist pose late", Kind.EXTRINSICS, partial(_pose, "wrist", _late), None, has_wrist_pose),
     Fault("frozen images", Kind.TIMING, _frozen, None),
     Fault("images lag", Kind.TIMING, _lagging, None),
     Fault("dropped steps", Kind.TIMING, _dropped, None),
-    Fault("other rate", Kind.TIMING, partial(_stamped, 12.5), lambda s: s.control_hz == 12.5),
-    Fault("actions x 20", Kind.ACTION_SCALE, partial(_unit, 20.0), lambda s: s.metres_per_unit in (0.05, 0.02)),
-    Fault("actions / 20", Kind.ACTION_SCALE, partial(_unit, 0.05), lambda s: s.metres_per_unit in (0.05, 0.02)),
-    Fault("tool axes claimed", Kind.ACTION_FRAME, _tool_frame, lambda s: s.action_frame == "base"),
+    Fault("other rate", Kind.TIMING, partial(_stamped, 12.5), lambda s, e: s.control_hz == 12.5),
+    Fault("actions x 20", Kind.ACTION_SCALE, partial(_unit, 20.0), lambda s, e: s.metres_per_unit in (0.05, 0.02)),
+    Fault("actions / 20", Kind.ACTION_SCALE, partial(_unit, 0.05), lambda s, e: s.metres_per_unit in (0.05, 0.02)),
+    Fault("tool axes claimed", Kind.ACTION_FRAME, _tool_frame, lambda s, e: s.action_frame == "base"),
     Fault(
         "gripper command inverted",
         Kind.GRIPPER_SIGN,
         partial(_inverted, "action", 6),
-        lambda s: s.invert_gripper_action,
+        lambda s, e: s.invert_gripper_action,
     ),
     Fault(
-        "gripper state inverted", Kind.GRIPPER_SIGN, partial(_inverted, "state", 7), lambda s: s.invert_gripper_state
+        "gripper state inverted", Kind.GRIPPER_SIGN, partial(_inverted, "state", 7), lambda s, e: s.invert_gripper_state
     ),
     Fault("camera claimed rendered", Kind.RENDERER, _noisy, None),
 )

@@ -22,7 +22,8 @@ from .planes import normal, tilt_degrees
 
 _FRAMES = 12
 LEVEL = 2.0  # degrees that a table may seem tilted
-RATIO = (0.72, 1.35)  # optical flow is a little short; hands are not quite where the tool is
+RATIO: dict[View, tuple[float, float]] = {"static": (0.72, 1.35), "wrist": (0.87, 1.15)}
+"""Of measured to predicted flow: a hand is not quite where its tool is, a table is where it is."""
 NEAR_TOOL = 0.07  # metres; open fingers are 4 cm from the tool's centre
 AGREES = 0.25  # least share of pixels that move as predicted
 HAND_EYE = (0.008, 3.0)  # metres and degrees that a camera may move in the hand
@@ -33,6 +34,7 @@ class Calibration:
     """The measures of a view under some K and pose; NaN where the data cannot say.
 
     Attributes:
+        view: Whose.
         tilt: Degrees by which no large plane is level or upright.
         ratio: Measured over predicted flow.
         agreement: Share of the pixels that move as predicted, see `MotionSamples`.
@@ -40,6 +42,7 @@ class Calibration:
         in_sight: Share of frames in which the tool is in front of the camera and projects into the image.
     """
 
+    view: View
     tilt: float
     ratio: float
     agreement: float
@@ -58,9 +61,15 @@ class Calibration:
             found.append(f"nothing is seen within {100 * self.reach:.0f} cm of the tool")
         if self.agreement < AGREES:
             found.append(f"only {100 * self.agreement:.0f} % of the moving pixels move as predicted")
-        elif not np.isnan(self.ratio) and not RATIO[0] < self.ratio < RATIO[1]:
+        elif self.too_fast:
             found.append(f"things move {self.ratio:.2f} times as fast as predicted")
         return found
+
+    @property
+    def too_fast(self) -> bool:
+        """Things move faster or slower through the image than K, depth and pose allow."""
+        low, high = RATIO[self.view]
+        return not np.isnan(self.ratio) and not low < self.ratio < high
 
     @property
     def measures(self) -> int:
@@ -90,6 +99,7 @@ def calibration(
     enough = len(samples.at) >= 300
     reach, in_sight = _reach(measured, view, K, T)
     return Calibration(
+        view=view,
         tilt=tilt(measured, view, K, T),
         ratio=ratio if share > 0.25 else float("nan"),
         agreement=samples.agreement if enough else float("nan"),

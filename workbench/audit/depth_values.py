@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from trainer.episodes.corrected import corrected
 from trainer.episodes.episode import View
 from trainer.episodes.source_settings import ViewSetting
 
 from .answers import Answer, checked, unchecked, view_setting
+from .calibration import calibration
 from .finding import Finding, Kind
 from .measured import Measured, from_world, project, to_world, unproject
 from .motion import most_frequent
@@ -55,7 +57,7 @@ def _check(measured: Measured, view: View) -> list[Answer]:
     span = f"{values.low:.3g} to {values.high:.3g}, median {values.median:.3g}"
     if values.median > _TOO_FAR or values.median < _TOO_NEAR:
         return _unit(measured, view, values, span)
-    if _is_buffer(values):
+    if _is_buffer(measured, view, values):
         return _buffer(measured, view, values, span)
     return [checked(kind, where, f"{span} m")]
 
@@ -73,12 +75,24 @@ def depth_values(measured: Measured, view: View) -> Values | None:
     return Values(low=low, median=median, high=high, buffer_unexplained=float(buffer), z_unexplained=float(z))
 
 
-def _is_buffer(values: Values) -> bool:
-    """In 0..1, crowded near 1, and affine on planes where z would not be, or so crowded that z would be a wall."""
+def _is_buffer(measured: Measured, view: View, values: Values) -> bool:
+    """In 0..1, crowded near 1, and affine on planes where z would not be, or a wall as z.
+
+    A wrist camera looks straight down on its table, where neither z nor a buffer has a slope: there it is one if only
+    as a buffer it fits the robot's motion.
+    """
     if not (values.high <= 1.0 and values.median > 0.7):
         return False
     crowded = (values.high - values.low) / (1 - values.median + 1e-9) > 0.5 and values.high - values.low < 0.06
-    return crowded or values.buffer_unexplained < 0.4 * values.z_unexplained
+    if crowded or values.buffer_unexplained < 0.4 * values.z_unexplained:
+        return True
+    if measured.missing(view, "K", "T_world_camera", "state"):
+        return False
+    planes = buffer_planes(measured, view)
+    if planes is None or not calibration(measured, view).broken:
+        return False
+    setting = view_setting(view, ViewSetting(depth_planes=planes), "Depth is a normalised buffer.")
+    return not calibration(Measured(corrected(measured.episode, setting)), view).broken
 
 
 def _unit(measured: Measured, view: View, values: Values, span: str) -> list[Answer]:

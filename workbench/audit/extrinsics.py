@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import get_args
 
 import numpy as np
-from jaxtyping import Float
 
 from trainer.episodes.episode import View
 from trainer.episodes.source_settings import Pose, ViewSetting
@@ -18,7 +17,7 @@ from trainer.episodes.source_settings import Pose, ViewSetting
 from .answers import Answer, checked, sentence, unchecked, view_setting
 from .calibration import HAND_EYE, calibration, hand_eye
 from .finding import Finding, Kind
-from .measured import Measured
+from .measured import Measured, reposed
 from .pictures import tool_track
 
 _WORDS: dict[Pose, str] = {"inverted": "stored as world to camera", "opengl": "stored with the axes of OpenGL"}
@@ -27,13 +26,6 @@ _WORDS: dict[Pose, str] = {"inverted": "stored as world to camera", "opengl": "s
 def check_extrinsics(measured: Measured) -> list[Answer]:
     """Whether each camera's pose fits what the robot does."""
     return [answer for view in measured.episode.info.views for answer in _check(measured, view)]
-
-
-def reposed(T: Float[np.ndarray, "t 4 4"], pose: Pose) -> Float[np.ndarray, "t 4 4"]:
-    """Poses as they are if stored in that way."""
-    if pose == "inverted":
-        return np.linalg.inv(T)
-    return T @ np.diag([1.0, -1.0, -1.0, 1.0]) if pose == "opengl" else T
 
 
 def _check(measured: Measured, view: View) -> list[Answer]:

@@ -14,7 +14,7 @@ from trainer.episodes.episode import View
 from trainer.episodes.source_settings import ViewSetting
 
 from .answers import Answer, checked, unchecked, view_setting
-from .calibration import LEVEL, RATIO, calibration, tilt
+from .calibration import LEVEL, calibration, tilt
 from .finding import Finding, Kind
 from .measured import Measured
 from .pictures import tool_track
@@ -60,8 +60,7 @@ def _check(measured: Measured, view: View) -> list[Answer]:
     if found.measures == 0:
         return [unchecked(kind, where, "no plane and no motion to measure by")]
     tilted = found.tilt > LEVEL
-    fast = not np.isnan(found.ratio) and not RATIO[0] < found.ratio < RATIO[1]
-    if not tilted and not fast:
+    if not tilted and not found.too_fast:
         return [checked(kind, where, said)]
     factor, sure = _focal(measured, view, K)
     if factor is None:

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 
 from trainer.episodes.episode import Episode, View
 from trainer.episodes.rotations import rotation_matrix
+from trainer.episodes.source_settings import Pose
 
 from .planes import largest_planes
 
@@ -155,6 +156,24 @@ def to_world(points: Float[np.ndarray, "*n 3"], T: Float[np.ndarray, "4 4"]) -> 
 def from_world(points: Float[np.ndarray, "*n 3"], T: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "*n 3"]:
     """Inverse of `to_world`."""
     return (points - T[:3, 3]) @ T[:3, :3]
+
+
+def reposed(T: Float[np.ndarray, "t 4 4"], pose: Pose) -> Float[np.ndarray, "t 4 4"]:
+    """Poses as they are if stored in that way."""
+    if pose == "inverted":
+        return np.linalg.inv(T)
+    return T @ np.diag([1.0, -1.0, -1.0, 1.0]) if pose == "opengl" else T
+
+
+def some_pixels(
+    mask: Bool[np.ndarray, "h w"], image: Float[np.ndarray, "h w ..."], most: int, seed: int
+) -> tuple[Float[np.ndarray, "p 2"], Float[np.ndarray, p * k]]:
+    """Centres of at most `most` pixels of a mask, chosen evenly at random, and an image's values there."""
+    rows, columns = np.nonzero(mask)
+    if len(rows) > most:
+        chosen = np.random.default_rng(seed).choice(len(rows), most, replace=False)
+        rows, columns = rows[chosen], columns[chosen]
+    return np.stack([columns, rows], 1) + 0.5, image[rows, columns]
 
 
 def _shrunk(image: UInt8[np.ndarray, "h w"], scale: float) -> UInt8[np.ndarray, "a b"]:

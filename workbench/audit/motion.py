@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from trainer.episodes.episode import View
 
-from .measured import FlowPair, Measured, from_world, project, to_world, unproject
+from .measured import FlowPair, Measured, from_world, project, some_pixels, to_world
 
 _REACH = 0.25  # metres around the tool within which moving pixels belong to the hand or to what it holds
 _LEAST = 1.0  # pixels of predicted flow below which a ratio says nothing
@@ -90,20 +90,16 @@ def motion_samples(
 def _of_pair(
     measured: Measured, view: View, pair: FlowPair, K: np.ndarray, T: np.ndarray, limit: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    depth = measured.episode.depth(view, pair.start)
-    world = to_world(unproject(depth, K), T[pair.start])
+    values = np.concatenate([measured.episode.depth(view, pair.start)[..., None], pair.flow], -1, dtype=np.float64)
+    at, values = some_pixels(pair.moving if view == "static" else pair.textured, values, 10 * limit, pair.start)
+    rays = np.concatenate([(at - K[:2, 2]) / K[[0, 1], [0, 1]], np.ones((len(at), 1))], 1)
+    world, usable = to_world(values[:, :1] * rays, T[pair.start]), np.ones(len(at), bool)
+    later = world
     if view == "static":
         tool = measured.tool
-        near = np.linalg.norm(world - tool[pair.start, :3, 3], axis=-1) < _REACH
-        usable = pair.moving & near
+        usable = np.linalg.norm(world - tool[pair.start, :3, 3], axis=-1) < _REACH
         later = to_world(from_world(world, tool[pair.start]), tool[pair.end])
-    else:
-        usable, later = pair.textured, world
     predicted = project(from_world(later, T[pair.end]), K) - project(from_world(world, T[pair.start]), K)
-    long = np.linalg.norm(np.nan_to_num(predicted), axis=-1) > _LEAST
-    rows, columns = np.nonzero(usable & np.isfinite(predicted).all(-1) & long)
-    if len(rows) > limit:
-        chosen = np.random.default_rng(pair.start).choice(len(rows), limit, replace=False)
-        rows, columns = rows[chosen], columns[chosen]
-    at = np.stack([columns, rows], 1) + 0.5
-    return at, pair.flow[rows, columns], predicted[rows, columns]
+    usable &= np.linalg.norm(np.nan_to_num(predicted), axis=-1) > _LEAST
+    chosen = np.flatnonzero(usable & np.isfinite(predicted).all(-1))[:limit]
+    return at[chosen], values[chosen, 1:], predicted[chosen]

@@ -9,20 +9,23 @@ Without K or pose, a static camera is taken to stand upright and to look down on
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 
 from trainer.episodes.episode import View
-from trainer.episodes.source_settings import REVERSES, Turn, ViewSetting
+from trainer.episodes.source_settings import REVERSES, Pose, Turn, ViewSetting
 
 from .answers import Answer, checked, sentence, unchecked, view_setting
 from .finding import Finding, Kind
 from .handedness import turn_by_hand
-from .measured import FlowPair, Measured, from_world, project, to_world, unproject
+from .measured import FlowPair, Measured, from_world, project, reposed, some_pixels, to_world
 from .pictures import depth_beside_rgb, turned_motion
 
 _LEAST_PAIRS = 6
 _SURE, _MARGIN = 0.5, 0.2  # mean cosine of the right way, and how far it must lead
 _REACH = 0.25
+_PIXELS = 600  # of a pair, at most
 _WORDS: dict[Turn, str] = {"rotate-180": "rotated by 180°", "mirror": "mirrored", "flip": "flipped top to bottom"}
 _ADVICE: dict[Turn, str] = {
     "rotate-180": "Rotate images and depth by 180°.",
@@ -66,6 +69,10 @@ def _check(measured: Measured, view: View) -> list[Answer]:
         return [unchecked(kind, where, reason) for kind in (Kind.UPSIDE_DOWN, Kind.MIRRORED)]
     if best == "none":
         said = f"image and tool move alike: cosine {cosines['none']:.2f}, any other way at most {cosines[order[1]]:.2f}"
+        return [checked(kind, where, said) for kind in (Kind.UPSIDE_DOWN, Kind.MIRRORED)]
+    posed, cosine = _best_pose(measured, view)
+    if cosine > cosines[best]:
+        said = f"image and tool move alike (cosine {cosine:.2f}) if the pose is {posed}: see extrinsics"
         return [checked(kind, where, said) for kind in (Kind.UPSIDE_DOWN, Kind.MIRRORED)]
     ways: tuple[Turn, ...] = ("none", best)
     predicted: dict[Turn, tuple[np.ndarray, np.ndarray]] = {way: directions(measured, view, way) for way in ways}
@@ -159,37 +166,54 @@ def depth_turn(measured: Measured, view: View) -> Turn | None:
     return order[0] if means[order[0]] > 0.15 and means[order[0]] > 1.5 * means[order[1]] else None
 
 
-def directions(measured: Measured, view: View, turn: Turn) -> tuple[np.ndarray, np.ndarray]:
+def directions(
+    measured: Measured, view: View, turn: Turn, other_T: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Predicted and measured flow (n, 2) of the pixels that count, all pairs, with the image lying after a turn."""
-    parts = [_directions_of(measured, view, pair, turn) for pair in measured.pairs(view)]
+    T = measured.episode.T_world_camera(view) if other_T is None else other_T
+    parts = [_directions_of(measured, view, pair, turn, T) for pair in measured.pairs(view)]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def _cosine(measured: Measured, view: View, turn: Turn) -> float:
-    predicted, flow = directions(measured, view, turn)
+def _best_pose(measured: Measured, view: View) -> tuple[Pose, float]:
+    """The other way to store a pose that explains the images as they lie best, and the cosine that it reaches."""
+    T = measured.episode.T_world_camera(view)
+    found = {pose: _cosine(measured, view, "none", reposed(T, pose)) for pose in get_args(Pose)[1:]}
+    best = max(found, key=lambda pose: found[pose])
+    return best, found[best]
+
+
+def _cosine(measured: Measured, view: View, turn: Turn, T: np.ndarray | None = None) -> float:
+    predicted, flow = directions(measured, view, turn, T)
     if len(predicted) < 100:
         return 0.0
     return float(np.mean((predicted * flow).sum(1) / np.linalg.norm(predicted, axis=1) / np.linalg.norm(flow, axis=1)))
 
 
-def _directions_of(measured: Measured, view: View, pair: FlowPair, turn: Turn) -> tuple[np.ndarray, np.ndarray]:
+def _directions_of(
+    measured: Measured, view: View, pair: FlowPair, turn: Turn, T: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     episode, tool = measured.episode, measured.tool
-    K, T = episode.intrinsics(view), episode.T_world_camera(view)
+    K = episode.intrinsics(view)
     depth = from_world(tool[pair.start, :3, 3], T[pair.start])[2]
     if view == "wrist":
         depth = 2 * max(depth, 0.05)  # the table lies beyond the tool
     if depth <= 0:
         return np.zeros((0, 2)), np.zeros((0, 2))
-    world = to_world(unproject(np.full(episode.image_size(view), depth), K), T[pair.start])
-    if view == "static":
-        usable = reversed_axes(pair.moving, turn) & (np.linalg.norm(world - tool[pair.start, :3, 3], axis=-1) < _REACH)
-        later = to_world(from_world(world, tool[pair.start]), tool[pair.end])
-    else:
-        usable, later = reversed_axes(pair.textured, turn), world
-    predicted = project(from_world(later, T[pair.end]), K) - project(from_world(world, T[pair.start]), K)
-    flow = reversed_axes(pair.flow, turn) * [-1.0 if flips else 1.0 for flips in REVERSES[turn][::-1]]
-    long = (np.linalg.norm(np.nan_to_num(predicted), axis=-1) > 1) & (np.linalg.norm(flow, axis=-1) > 0.3)
-    return predicted[usable & long], flow[usable & long]
+    candidates = pair.moving if view == "static" else pair.textured
+    at, flow = some_pixels(reversed_axes(candidates, turn), reversed_axes(pair.flow, turn), _PIXELS, pair.start)
+    flow = flow * [-1.0 if flips else 1.0 for flips in REVERSES[turn][::-1]]
+    rays = np.concatenate([(at - K[:2, 2]) / K[[0, 1], [0, 1]], np.ones((len(at), 1))], 1)
+    world = to_world(depth * rays, T[pair.start])
+    near = (
+        np.linalg.norm(world - tool[pair.start, :3, 3], axis=-1) < _REACH
+        if view == "static"
+        else np.ones(len(at), bool)
+    )
+    later = to_world(from_world(world, tool[pair.start]), tool[pair.end]) if view == "static" else world
+    predicted = project(from_world(later, T[pair.end]), K) - at
+    clear = near & (np.linalg.norm(np.nan_to_num(predicted), axis=-1) > 1) & (np.linalg.norm(flow, axis=-1) > 0.3)
+    return predicted[clear], flow[clear]
 
 
 def _said(turn: Turn) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-_SAMPLES, _DRAWS = 2500, 200
+_SAMPLES, _DRAWS = 1500, 120
 _SHARE = 0.25  # of the pixels, that the largest plane is taken to cover at least
 _FLAT = 0.004  # of the quantity, that a pixel of a plane may be off it
 
