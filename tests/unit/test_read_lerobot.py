@@ -216,6 +216,42 @@ def test_depth_images_count_the_unit_they_state(tmp_path: Path, unit: str, scale
     assert read[0, 0] == 2.0
 
 
+def cut_set(root: Path, version: str, share: float, *flags: str) -> tuple[Path, Episode]:
+    """A set whose first camera's last video was cut off, and its last episode before that happened."""
+    noise = np.random.default_rng(0).integers(0, 255, (2, 30, *SIZE, 3), np.uint8)
+    features = {TOP: lerobot_feature("video", [*SIZE, 3]), "action": lerobot_feature("float32", [6], JOINTS)}
+    rows = [{"action": joints(at, 30)} for at in range(2)]
+    codec = ("libx264", "-g", "5", "-bf", "0", *flags)
+    write_lerobot(root, version, features, rows, {TOP: list(noise)}, codec=codec)
+    whole = READER.open(root, 1)
+    whole.rgb("static", 29)
+    path = max(root.glob("videos/**/*.mp4"))
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return root, whole
+
+
+@pytest.mark.parametrize(("version", "share"), [("v2.1", 0.6), ("v3.0", 0.8)])
+def test_a_cut_video_ends_its_episode_at_the_last_good_frame_and_says_so(
+    tmp_path: Path, version: str, share: float
+) -> None:
+    root, whole = cut_set(tmp_path, version, share, "-movflags", "+faststart")
+    episode = READER.open(root, 1)
+    length = episode.info.length
+    assert 8 < length < 25
+    assert f"ends at step {length} of 30: a video is cut off" in episode.info.notes
+    assert len(episode.features["action"]) == len(episode.frame_steps) == length
+    np.testing.assert_array_equal(episode.rgb("static", length - 1), whole.rgb("static", length - 1))
+    assert READER.open(root, 0).info.length == 30  # what was written before is whole
+
+
+def test_a_video_that_lost_its_list_of_frames_is_absent_and_said_so(tmp_path: Path) -> None:
+    root, _ = cut_set(tmp_path, "v2.1", 0.7)  # the list stands at the end
+    episode = READER.open(root, 1)
+    assert (episode.info.length, episode.info.views) == (30, ())
+    assert "nothing of it can be read" in episode.info.notes[0]
+    np.testing.assert_array_equal(episode.features["action"], joints(1, 30))
+
+
 def test_a_set_without_its_videos_says_so_and_keeps_its_numbers(tmp_path: Path) -> None:
     root = so101(tmp_path, "v3.0")
     (root / f"videos/{WRIST}/chunk-000/file-000.mp4").unlink()

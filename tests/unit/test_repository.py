@@ -1,4 +1,4 @@
-"""Rules that hold for the whole tree: nothing overlong, nothing that does not belong; see also `test_unsafe_loading`."""
+"""Rules that hold for the whole tree: nothing overlong, nothing that does not belong. See `test_unsafe_loading` too."""
 
 from __future__ import annotations
 

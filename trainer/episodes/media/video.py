@@ -26,6 +26,7 @@ from .packets import MAX_FRAMES, Packets, parse_packets
 _RUN_BYTES, _RUN_FRAMES = 24 << 20, 16
 _KEPT = KeptArrays(160 << 20)
 _SIGNATURES = ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (8, b"AVI "))
+_MAX_KINDS = 64  # of parts of an MP4; it has five or six
 _HEADER = 64  # bytes that the PPM header of a frame cannot exceed
 
 Pixels = Literal["rgb24", "gray12le", "gray16le"]
@@ -34,6 +35,29 @@ Pixels = Literal["rgb24", "gray12le", "gray16le"]
 def is_video(head: bytes) -> bool:
     """Whether bytes begin like MP4/MOV, Matroska/WebM or AVI."""
     return any(head[at : at + len(mark)] == mark for at, mark in _SIGNATURES)
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether an MP4 ends before its parts do, or lacks the part that lists its frames; looks at a few bytes of each.
+
+    False for other containers, and for what cannot be read at all: the decoder will say.
+    """
+    try:
+        size, at, kinds = path.stat().st_size, 0, set[bytes]()
+        with path.open("rb") as file:
+            while at < size and len(kinds) < _MAX_KINDS:
+                file.seek(at)
+                head = file.read(16)
+                length = int.from_bytes(head[:4], "big")
+                if at == 0 and head[4:8] != b"ftyp":
+                    return False
+                if length == 1:
+                    length = int.from_bytes(head[8:16], "big")
+                kinds.add(head[4:8])
+                at = size if length == 0 else at + max(length, 8)
+    except OSError:
+        return False
+    return at > size or b"moov" not in kinds
 
 
 class Video:

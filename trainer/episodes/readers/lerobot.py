@@ -21,7 +21,7 @@ from ..camera import Camera
 from ..episode import Episode, EpisodeInfo, Outcome
 from ..identity import content_hash
 from ..lazy import LazyEpisode
-from ..media.video import Video
+from ..media.video import Video, is_cut_off
 from ..safe_path import plain_file
 from .lerobot_cameras import (
     ParquetImages,
@@ -33,6 +33,7 @@ from .lerobot_cameras import (
     read_depth_video,
     read_images,
     read_video,
+    readable_frames,
 )
 from .lerobot_meta import INFO, EpisodeEntry, LeRobotMeta
 from .lerobot_numbers import interpret
@@ -144,6 +145,43 @@ class _Opening:
 
     @cached_property
     def _rows(self) -> tuple[int, int]:
+        """The rows that are shown, from .. to: all of the episode's, or as many as a video that was cut off has."""
+        start, stop = self._all_rows
+        left = min((count for count in self._left.values() if count), default=stop - start)
+        if left < stop - start:
+            self._notes.append(f"ends at step {left} of {stop - start}: a video is cut off")
+        return start, start + min(left, stop - start)
+
+    @cached_property
+    def _left(self) -> dict[str, int]:
+        """For each video that was cut off, how many of the episode's frames can be read."""
+        found: dict[str, int] = {}
+        for key, feature in _image_keys(self._meta).items():
+            path = self._meta.video(self._entry, key).path if feature.get("dtype") == "video" else None
+            if path is not None and path.is_file() and is_cut_off(path):
+                plain_file(path, self._meta.allowed, max_bytes=_MAX_VIDEO)
+                found[key] = self._readable(key, self._all_rows[1] - self._all_rows[0])
+                if not found[key]:
+                    name = path.relative_to(self._meta.root)
+                    self._notes.append(f"'{key}' is absent: {name} is cut off, and nothing of it can be read here")
+        return found
+
+    def _readable(self, key: str, count: int) -> int:
+        span = self._meta.video(self._entry, key)
+        pixels = "gray12le" if is_depth(self._meta.features[key]) else "rgb24"
+        video = Video(span.path, span=span.span, pixels=pixels)
+        return readable_frames(video, self._times(key, count), self._tolerance)
+
+    @property
+    def _tolerance(self) -> float:
+        return 0.6 / self._meta.fps
+
+    def _times(self, key: str, count: int) -> np.ndarray:
+        span = self._meta.video(self._entry, key).span
+        return (span[0] if span else 0.0) + np.arange(count) / self._meta.fps
+
+    @cached_property
+    def _all_rows(self) -> tuple[int, int]:
         """The episode's rows of its file, from .. to: its `episode_index` says which."""
         column = numbers_of(self._table.read(["episode_index"]).column(0), f"{self._path}: 'episode_index'")[:, 0]
         rows = np.flatnonzero(column == self._entry.index)
@@ -201,9 +239,9 @@ class _Opening:
             return None
         plain_file(found.path, self._meta.allowed, max_bytes=_MAX_VIDEO)
         self._files.append(found.path)
-        start = found.span[0] if found.span else 0.0
-        times = start + np.arange(self._length) / self._meta.fps
-        tolerance = 0.6 / self._meta.fps
+        if self._left.get(key) == 0:
+            return None
+        times, tolerance = self._times(key, self._length), self._tolerance
         if not is_depth(feature):
             return read_video(Video(found.path, span=found.span), times, where, tolerance)
         depth_pixels(feature, where)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from model.errors import EpisodeError
+from model.errors import EpisodeError, WorkbenchError
 
 from ..media.images import decode_depth_image, decode_image
 from ..media.video import Video
@@ -128,6 +128,16 @@ def read_video(video: Video, times: Float[np.ndarray, " t"], where: str, toleran
         return video.frame(index)
 
     return read
+
+
+def readable_frames(video: Video, times: Float[np.ndarray, " t"], tolerance: float) -> int:
+    """How many of the times have a frame that can be read, up to the first that has none; see `read_video`."""
+    try:
+        index = np.abs(video.times[None] - times[:, None]).argmin(1)
+        good = (np.abs(video.times[index] - times) <= tolerance) & (index < video.readable)
+    except WorkbenchError:
+        return 0
+    return int(np.argmin(np.append(good, False)))
 
 
 def read_depth_video(codes: Read, feature: Mapping[str, Any], where: str) -> Read:
