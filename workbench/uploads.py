@@ -41,10 +41,10 @@ class Limits:
         hours: A space is removed so long after its visitor last came.
     """
 
-    file_bytes: int = 4 << 30
-    visitor_bytes: int = 8 << 30
-    total_bytes: int = 32 << 30
-    free_bytes: int = 2 << 30
+    file_bytes: int = 4_000_000_000
+    visitor_bytes: int = 8_000_000_000
+    total_bytes: int = 32_000_000_000
+    free_bytes: int = 2_000_000_000
     files: int = 20_000
     visitors: int = 64
     hours: float = 24.0
