@@ -138,6 +138,20 @@ def test_a_cut_video_opens_up_to_its_last_good_frame_and_says_so(tmp_path: Path)
     np.testing.assert_array_equal(cut.rgb("static", last), whole.rgb("static", last))
 
 
+@pytest.mark.parametrize(("damage", "says"), [(0, "000003.png is empty"), (40, "before 000003.png can be read")])
+def test_images_end_before_the_one_that_was_being_written(tmp_path: Path, damage: int, says: str) -> None:
+    folder = tmp_path / "static"
+    folder.mkdir()
+    for at, pixels in enumerate(plain_frames(0, 0, 4)):
+        (folder / f"{at:06d}.png").write_bytes(png(pixels))
+    last = folder / "000003.png"
+    last.write_bytes(last.read_bytes()[:damage])
+    episode = READER.open(tmp_path, 0)
+    assert episode.info.length == 3
+    assert says in episode.info.notes[0]
+    assert shown_frame(episode.rgb("static", 2)) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from model.errors import EpisodeError, UnsafeFileError
+from model.errors import EpisodeError, UnsafeFileError, WorkbenchError
 
 from ..media.images import MAX_BYTES, decode_depth_image, decode_image, image_size, read_image_file
 from ..media.video import Video, is_video
@@ -100,11 +100,14 @@ def video_clip(path: Path, root: Path) -> Clip:
 
 
 def image_clip(paths: list[Path], root: Path) -> Clip:
-    """The images of a folder, up to the first empty one, as a full disk or a killed recorder leaves it."""
+    """The images of a folder, up to an empty or half-written one, as a full disk or a killed recorder leaves it."""
     size = image_size(_bytes(paths[0], root), paths[0])
-    empty = next((at for at, path in enumerate(paths) if path.stat().st_size == 0), len(paths))
-    note = "" if empty == len(paths) else f"{paths[empty].name} is empty: the {empty} images before it can be read"
-    return Clip(length=empty, size=size, rgb=partial(_read_image, paths, root), rate=None, note=note)
+    end = next((at for at, path in enumerate(paths) if path.stat().st_size == 0), len(paths))
+    note = "" if end == len(paths) else f"{paths[end].name} is empty: the {end} images before it can be read"
+    if end > 1 and (problem := _problem(paths[end - 1], root)):
+        end -= 1
+        note = f"the {end} images before {paths[end].name} can be read: {problem}"
+    return Clip(length=end, size=size, rgb=partial(_read_image, paths, root), rate=None, note=note)
 
 
 def depth_frames(paths: list[Path], root: Path, unit: float) -> tuple[int, ReadDepth]:
@@ -135,6 +138,15 @@ def looks_like_video(path: Path) -> bool:
 
 def _read_image(paths: list[Path], root: Path, index: int) -> np.ndarray:
     return decode_image(_bytes(paths[index], root), paths[index])
+
+
+def _problem(path: Path, root: Path) -> str:
+    """What is wrong with an image, "" if nothing is."""
+    try:
+        decode_image(_bytes(path, root), path.name)
+    except WorkbenchError as error:
+        return str(error)[:120]
+    return ""
 
 
 def _read_depth(path: Path, root: Path) -> np.ndarray:
