@@ -77,6 +77,7 @@ class Feeding:
         shared = Path("/dev/shm")  # noqa: S108 - in memory, in a folder of a name nobody can guess
         self._folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=shared if shared.is_dir() else None))
         self._process: subprocess.Popen[bytes] | None = None
+        self._suspect = -1
         self._counted = Progress()
         if self._totals.inputs < goal:
             self._start()
@@ -94,7 +95,9 @@ class Feeding:
             self._process.kill()
             ended = self._process.wait()
             self._count(progress)
-            self._lost(progress, hang)
+            if self._suspect == progress.at or not progress.started:
+                self._lost(progress, hang)
+            self._suspect = progress.at  # on a starved machine clocks jump: only what is slow twice is slow
         else:
             self._count(progress)
             if ended not in (0, 3):  # 3: a finding of its own, that needs a fresh process
@@ -104,7 +107,11 @@ class Feeding:
                 self._totals.inputs += 1
         self._collect()
         self._process = None
-        if self._totals.inputs >= self._goal or self._totals.findings >= _MOST_FINDINGS or not progress.started:
+        if (
+            self._totals.inputs >= self._goal
+            or self._totals.findings >= _MOST_FINDINGS
+            or (ended and not progress.started)
+        ):
             return False
         self._start()
         return True
