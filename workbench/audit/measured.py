@@ -167,7 +167,7 @@ def reposed(T: Float[np.ndarray, "t 4 4"], pose: Pose) -> Float[np.ndarray, "t 4
 
 def some_pixels(
     mask: Bool[np.ndarray, "h w"], image: Float[np.ndarray, "h w ..."], most: int, seed: int
-) -> tuple[Float[np.ndarray, "p 2"], Float[np.ndarray, p * k]]:
+) -> tuple[Float[np.ndarray, "p 2"], Float[np.ndarray, "p ..."]]:
     """Centres of at most `most` pixels of a mask, chosen evenly at random, and an image's values there."""
     rows, columns = np.nonzero(mask)
     if len(rows) > most:
