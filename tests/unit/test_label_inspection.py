@@ -17,6 +17,8 @@ from trainer.__main__ import COMMANDS as TRAINER
 from trainer.episodes.open import open_episode
 from trainer.labels.overlay import Labelled, with_labels
 from workbench.__main__ import COMMANDS as WORKBENCH
+from workbench.charts.colours import ColourScale
+from workbench.charts.panels import out_of_range
 from workbench.pseudo import image_tracks, is_pseudo, label_badges, pseudo_remarks
 from workbench.ui.payload import labelled_payload
 
@@ -119,3 +121,40 @@ def test_real_videos_get_2d_tracks(name: str, tmp_path: Path) -> None:
     moving = [image_tracks(episode, "static", int(step), (224, 224)) for step in episode.frame_steps[:-1:4]]
     assert max(len(item["lines"]) for item in moving if item) > 20
     assert "depth and 3D tracks are absent" in " ".join(episode.info.notes)
+
+
+# --- true depth of another range than the policy knows ---
+
+CALVIN = Path(__file__).parents[3] / "shared" / "data" / "calvin_mini"
+
+
+def test_a_prediction_beyond_the_clips_colours_is_said_to_be_flat() -> None:
+    scale = ColourScale(low=3.2, high=4.5, unit="m", label="depth")
+    near = np.linspace(0.5, 1.1, 100).reshape(10, 10)
+    assert out_of_range(near, scale).startswith("predicted depth is 0.51-1.09 m, the clip's range 3.20-4.50 m")
+    assert out_of_range(near + 3, scale) == ""
+    assert out_of_range(np.full((4, 4), np.nan), scale) == ""
+
+
+@pytest.mark.skipif(not CALVIN.is_dir(), reason="needs the CALVIN episodes in ../shared/data/calvin_mini")
+def test_metrics_on_calvin_use_its_true_depth(tmp_path: Path) -> None:
+    make_checkpoint(tmp_path / "final")
+    argv = [
+        "inspect",
+        str(CALVIN / "training"),
+        "--checkpoint",
+        str(tmp_path / "final"),
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert run_command("workbench", WORKBENCH, [*argv, "--stride", "40"]) == 0
+    numbers = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (numbers["episode"]["depth_origin"], numbers["pseudo_truth"]) == ("true", [])
+    rows = {row["name"]: row for row in numbers["summary"]}
+    for view in ("static", "wrist"):
+        assert rows[f"{view}.depth.rmse_m"]["truth"] == "recorded"
+        assert rows[f"{view}.future_depth.rmse_m"]["n"] >= 1
+    episode = open_episode(CALVIN / "training")
+    true = episode.depth("static", int(episode.frame_steps[0]))
+    assert 3 < np.nanmedian(true) < 5
+    assert rows["static.depth.rmse_m"]["value"] > 0.5 * np.nanmedian(true)  # the policy knows another distance

@@ -166,13 +166,16 @@ def test_operations_are_those_of_the_published_network() -> None:
 
 
 def test_a_projection_is_in_proportion() -> None:
-    outcomes = [Outcome(episode="a", status="made", seconds=9.0, bytes=10_000_000, frames=50)] * 2
+    outcomes = [
+        Outcome(episode="a", status="made", seconds=9.0, processor_seconds=4.5, bytes=10_000_000, frames=50)
+    ] * 2
     rate = measured("tracks", [*outcomes, Outcome(episode="b", status="kept", frames=50)])
     assert rate is not None
     lines = projection(rate, 4000, worker_cost=2.5, gpu_cost=0.0).splitlines()
     assert lines[0] == "4000 trajectories of 50 frames, 200,000 frames:"
     own = [cell.strip() for cell in lines[4].strip("|").split("|")]
-    assert own == ["tracks", "one worker here", "5.6", "10.0", "40.0", "25", "measured, 2 episodes, 100 frames"]
+    assert own[:-1] == ["tracks", "one worker here", "5.6", "10.0", "40.0", "25"]
+    assert own[-1] == "measured, 2 episodes, 100 frames; 5 of them processor-hours"
     others = [line for line in lines[5:] if "Depth Anything" in line]
     assert len(others) == 4
     assert all("computed, not measured" in line and "| - |" in line for line in others)

@@ -51,7 +51,7 @@ class Computed:
     network: str
     device: str
     frames_per_s: float
-    bytes_per_frame: int
+    bytes_per_frame: float
 
 
 NETWORKS = (
@@ -70,7 +70,7 @@ def computed_rates() -> Iterator[Computed]:
                 network=network.name,
                 device=device.name,
                 frames_per_s=REACHED * device.operations / operations,
-                bytes_per_frame=_BYTES_PER_FRAME,
+                bytes_per_frame=float(_BYTES_PER_FRAME),
             )
 
 

@@ -18,6 +18,7 @@ class Rate:
         episodes: Labels made.
         frames: Their frames.
         seconds: Worker time, all workers together.
+        processor_seconds: Processor time of the workers: on a machine that others use too, the better figure.
         bytes: Of their labels.
     """
 
@@ -25,6 +26,7 @@ class Rate:
     episodes: int
     frames: int
     seconds: float
+    processor_seconds: float
     bytes: int
 
 
@@ -38,6 +40,7 @@ def measured(stage: str, outcomes: Sequence[Outcome]) -> Rate | None:
         episodes=len(made),
         frames=sum(outcome.frames for outcome in made),
         seconds=sum(outcome.seconds for outcome in made),
+        processor_seconds=sum(outcome.processor_seconds for outcome in made),
         bytes=sum(outcome.bytes for outcome in made),
     )
 
@@ -53,6 +56,7 @@ def projection(rate: Rate, trajectories: int, *, worker_cost: float, gpu_cost: f
     """
     frames = rate.frames / rate.episodes
     total = trajectories * frames
+    processor = rate.processor_seconds * trajectories / rate.episodes / 3600.0
     lines = [
         f"{trajectories} trajectories of {frames:.0f} frames, {total:,.0f} frames:",
         "",
@@ -65,7 +69,7 @@ def projection(rate: Rate, trajectories: int, *, worker_cost: float, gpu_cost: f
             total,
             rate.bytes / rate.frames,
             worker_cost,
-            f"measured, {rate.episodes} episodes, {rate.frames} frames",
+            f"measured, {rate.episodes} episodes, {rate.frames} frames; {processor:,.0f} of them processor-hours",
         ),
     ]
     for item in computed_rates():

@@ -37,6 +37,9 @@ _PSEUDO_TITLES = {
 }
 PEAK_LIFT = 8.0
 """An overlay pixel gets the full colour at this many times the even share of its image."""
+NO_DEPTH = "no true depth here; `trainer label depth --model FOLDER` makes pseudo depth"
+_FLAT_SHARE = 0.1
+"""A map of which less than this share lies inside the range is said to be flat."""
 _ERROR_SHARE = 0.1
 """The error scale ends at this share of the clip's median depth, rounded to whole centimetres."""
 
@@ -105,16 +108,34 @@ def now_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[Pan
     scale, error_scale = scales.depth[view], scales.error[view]
     about = "; ".join(REMARKS[name] for name in ("no_flow", "flat_flow", "given_goal") if name in foresight.remarks)
     panels = [Panel(key=keys[0], title=titles[0], image=seen.rgb, note=about)]
-    no_truth = "no true depth here"
+    no_truth = NO_DEPTH
     images = (
         (seen.depth, scale, REMARKS["no_depth"]),
         (seen.depth_true, scale, no_truth),
         (_error_mm(seen.depth, seen.depth_true), error_scale, REMARKS["no_depth"] if seen.depth is None else no_truth),
     )
     for key, title, (values, colours, note) in zip(keys[1:], titles[1:], images, strict=True):
-        image = None if values is None else colours.paint(values)
-        panels.append(Panel(key=key, title=title, image=image, scale=colours, note=note if image is None else ""))
+        if values is None:
+            panels.append(Panel(key=key, title=title, image=None, scale=colours, note=note))
+            continue
+        shown = out_of_range(values, colours) if values is seen.depth else ""
+        panels.append(Panel(key=key, title=title, image=colours.paint(values), scale=colours, note=shown))
     return panels
+
+
+def out_of_range(values: Float[np.ndarray, "h w"], scale: ColourScale) -> str:
+    """A sentence where nearly all of a predicted depth map lies beyond the clip's colours; else empty.
+
+    A policy that never saw so far a camera predicts the depth it knows: one flat colour, which says nothing by itself.
+    """
+    valid = values[np.isfinite(values)]
+    if not valid.size or np.mean((valid >= scale.low) & (valid <= scale.high)) > _FLAT_SHARE:
+        return ""
+    low, high = np.percentile(valid, (2, 98))
+    return (
+        f"predicted depth is {low:.2f}-{high:.2f} m, the clip's range {scale.low:.2f}-{scale.high:.2f} m: "
+        "most of it is drawn in one colour"
+    )
 
 
 def future_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[Panel]:
@@ -131,6 +152,8 @@ def future_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[
     unknown = "no true depth here" if seen.depth_true is None else ended
     silent = REMARKS["no_future" if "no_future" in foresight.remarks else "no_future_depth"]
     painted = REMARKS["patch_colours"] if "patch_colours" in foresight.remarks else ""
+    flat = "" if seen.future_depth is None else out_of_range(seen.future_depth, scale)
+    drawn = {"future_rgb": painted, "future_depth": flat}
     error = _error_mm(seen.future_depth, seen.future_depth_true)
     titles = _FUTURE_TITLES | (_PSEUDO_TITLES if PSEUDO_DEPTH in foresight.remarks else {})
     images = {
@@ -148,7 +171,7 @@ def future_panels(foresight: Foresight, view: View, scales: ClipScales) -> list[
             title=titles[name],
             image=values if values is None or colours is None else colours.paint(values),
             scale=None if values is None else colours,
-            note=why if values is None else painted if name == "future_rgb" else "",
+            note=why if values is None else drawn.get(name, ""),
         )
         for name, (values, colours, why) in images.items()
     ]

@@ -39,14 +39,16 @@ _DRAWN_TRACKS = 160
 
 def frame_payload(foresight: Foresight, view: View, scales: ClipScales, *, origin: str) -> Json:
     """Everything the Foresight tab shows at one time of one view."""
+    now = now_panels(foresight, view, scales)
+    flat = [panel.note for panel in now if panel.key == f"{view}.depth" and panel.image is not None and panel.note]
     return {
         "t": foresight.step,
         "future_t": foresight.future_step,
         "origin": origin,
-        **sheet([*now_panels(foresight, view, scales), *future_panels(foresight, view, scales)]),
+        **sheet([*now, *future_panels(foresight, view, scales)]),
         "numbers": [number_cells(row) for row in number_rows(foresight)],
         "points": [point_cells(row, foresight) for row in point_rows(foresight)],
-        "remarks": [REMARKS[name] for name in foresight.remarks if name in _BADGED],
+        "remarks": [*(REMARKS[name] for name in foresight.remarks if name in _BADGED), *flat],
         "no_points": next((REMARKS[name] for name in ("no_flow", "wrist_flow") if name in foresight.remarks), ""),
         "tracks": tracks(foresight),
     }
