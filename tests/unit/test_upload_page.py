@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from fastapi.testclient import TestClient
 
@@ -173,6 +174,37 @@ def test_an_upload_is_sent_by_whoever_announced_it(visit: Visit) -> None:
     assert "no upload of that name" in bob.put(f"/api/uploads/{name}", content=b"x" * 10).json()["error"]
     assert ann.delete(f"/api/uploads/{name}").status_code == 200  # cancelled
     assert "no upload of that name" in ann.put(f"/api/uploads/{name}", content=b"x" * 10).json()["error"]
+
+
+def test_a_connection_that_ends_in_the_middle_leaves_nothing(visit: Visit, tmp_path: Path) -> None:
+    ann = visit()
+    name = ann.post("/api/uploads", json={"files": [["a.mp4", 2_000]]}).json()["upload"]
+    messages = iter(
+        [{"type": "http.request", "body": b"x" * 1000, "more_body": True}, {"type": "http.disconnect"}]
+    )  # fmt: skip
+    cookie = "; ".join(f"{key}={value}" for key, value in ann.cookies.items())
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "method": "PUT",
+        "scheme": "http",
+        "path": f"/api/uploads/{name}",
+        "raw_path": b"",
+        "query_string": b"",
+        "headers": [(b"host", HOST.encode()), (b"cookie", cookie.encode())],
+        "server": ("127.0.0.1", 7860),
+    }
+
+    async def receive() -> dict[str, Any]:
+        return next(messages, {"type": "http.disconnect"})
+
+    async def send_nowhere(_: Any) -> None:
+        return None
+
+    anyio.run(ann.app, scope, receive, send_nowhere)
+    assert kept(tmp_path) == []
+    assert "no upload of that name" in ann.put(f"/api/uploads/{name}", content=b"x").json()["error"]
+    assert send(ann, {"a.mp4": b"x"}).status_code == 422  # the next one is not blocked by it
 
 
 def test_no_foreign_page_can_upload(visit: Visit) -> None:
