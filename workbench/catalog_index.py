@@ -26,10 +26,11 @@ from .catalog_rows import Listed
 _log = logging.getLogger(__name__)
 _VERSION = 1
 _MAX_BYTES = 512 << 20
-# Which files a list of episodes is made from, by format; {} is the dataset itself where it is one file.
+# Which files a list of episodes is made from, by format; nothing for a dataset that is one file. Of A|B, B counts only
+# where there is no A: a split of a million files is not looked through for its language.
 _LISTED_FROM: dict[str, tuple[str, ...]] = {
     "packed": ("manifest.json", "meta.json"),
-    "calvin": ("ep_start_end_ids.npy", "lang_*/auto_lang_ann.npy"),
+    "calvin": ("ep_start_end_ids.npy", "lang_annotations/auto_lang_ann.npy|lang_*/auto_lang_ann.npy"),
     "libero": (),
     "lerobot": ("meta/info.json", "meta/tasks*", "meta/episodes*", "meta/episodes/*/*.parquet"),
     "rlds": ("features.json", "*.tfrecord*"),
@@ -148,11 +149,12 @@ def stamp_of(path: Path, format_name: str) -> str:
 
 
 def _files(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
-    for pattern in patterns:
-        if "*" in pattern:
-            yield from sorted(folder.glob(pattern))
-        elif (folder / pattern).exists():
-            yield folder / pattern
+    for choice in patterns:
+        for pattern in choice.split("|"):
+            found = sorted(folder.glob(pattern)) if "*" in pattern else [folder / pattern]
+            if "*" in pattern or found[0].exists():
+                yield from found
+                break
 
 
 def _list(path: Path, reader: Reader) -> Iterator[Listed]:
