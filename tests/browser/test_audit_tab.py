@@ -49,6 +49,15 @@ def recorded_image(page: Page) -> np.ndarray:
     return np.array(values, np.float64).reshape(height, width, 4)
 
 
+def wait_for_image(page: Page, wanted: np.ndarray, most: float) -> None:
+    """Until the panel shows that image, to within `most` grey levels."""
+    for _ in range(300):
+        if np.abs(recorded_image(page) - wanted).max() <= most:
+            return
+        page.wait_for_timeout(200)
+    np.testing.assert_allclose(recorded_image(page), wanted, atol=most)
+
+
 def test_an_upside_down_episode_is_found_corrected_everywhere_and_undone(
     visit: Callable[..., Visit], tmp_path: Path
 ) -> None:
@@ -56,8 +65,10 @@ def test_an_upside_down_episode_is_found_corrected_everywhere_and_undone(
     page = visitor.page
     drop(page, upside_down(tmp_path / "hung"))
     page.wait_for_selector(".fw-instruction:has-text('bowl')")
-    visitor.wait_for_step(0)
+    page.wait_for_selector(".fw-error:has-text('frame stride')")  # the tests' policy cannot read it: recorded only
+    visitor.wait_for_step(0, predicted=False)
     before = recorded_image(page)
+    assert np.abs(before[::-1, ::-1] - before).max() > 50  # it does not look the same either way
     page.get_by_role("tab", name="Audit").click()
     page.get_by_role("button", name="Examine").click()
     page.wait_for_selector(".fw-running .fw-progress[value]")
@@ -70,16 +81,13 @@ def test_an_upside_down_episode_is_found_corrected_everywhere_and_undone(
     assert "static rotated by 180°" in page.inner_text(".fw-steps")
     page.wait_for_selector(".fw-badges :text('corrected: static rotated by 180°')", state="attached")
     page.get_by_role("tab", name="Foresight").click()
-    visitor.wait_for_step(0)
-    np.testing.assert_allclose(recorded_image(page), before[::-1, ::-1], atol=6)
-    assert np.abs(recorded_image(page) - before).max() > 50  # it is no picture that looks the same either way
+    wait_for_image(page, before[::-1, ::-1], most=6)
     page.get_by_role("tab", name="Audit").click()
     page.get_by_role("button", name="Undo the last").click()
     page.wait_for_selector(".fw-nothing-set")
     page.wait_for_selector(".fw-card:not(.fw-applied)")
-    visitor.wait_for_step(0)
-    np.testing.assert_array_equal(recorded_image(page), before)
-    assert visitor.unexpected() == []
+    wait_for_image(page, before, most=0)
+    assert [error for error in visitor.unexpected() if "422" not in error] == []
     assert visitor.outside == []
 
 
