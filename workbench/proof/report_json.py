@@ -34,7 +34,11 @@ T = TypeVar("T")
 def report_json(report: ProofReport) -> str:
     """The report with its verdict in front; a magnitude that is not a finite number is null."""
     head = {"format": FORMAT, "version": VERSION, "holds": report.holds, "counts": report.counts}
-    return json.dumps(_plain(head | dataclasses.asdict(report)), indent=1, allow_nan=False) + "\n"
+    record = head | dataclasses.asdict(report)
+    try:
+        return json.dumps(record, indent=1, allow_nan=False) + "\n"
+    except ValueError:  # some magnitude is not a number
+        return json.dumps(_plain(record), indent=1, allow_nan=False) + "\n"
 
 
 def report_from_json(text: str) -> ProofReport:
@@ -97,4 +101,9 @@ def _read_dataclass(kind: Any, value: Any, path: str) -> Any:
     names = [item.name for item in dataclasses.fields(kind)]
     if absent := [name for name in names if name not in value]:
         raise ConfigError(f"field {prefix}{absent[0]} is missing")
-    return kind(**{name: _read(hints[name], value[name], prefix + name) for name in names})
+    return kind(
+        **{
+            name: value[name] if type(value[name]) is hints[name] else _read(hints[name], value[name], prefix + name)
+            for name in names
+        }
+    )
