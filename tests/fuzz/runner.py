@@ -157,7 +157,7 @@ class Feeding:
         totals.refused += progress.refused - before.refused
         totals.accepted += progress.accepted - before.accepted
         totals.contained += progress.contained - before.contained
-        totals.cpu_s += progress.cpu_s - (before.cpu_s or progress.began_s)
+        totals.cpu_s += max(0.0, progress.cpu_s - (before.cpu_s or progress.began_s))
         totals.rss_mb = max(totals.rss_mb, progress.rss_kb >> 10)
         if progress.slowest_s > totals.slowest_s:
             totals.slowest_s, totals.slowest_input = progress.slowest_s, progress.slowest_at
