@@ -121,6 +121,9 @@ class ViewSetting:
     def then(self, later: ViewSetting) -> ViewSetting:
         """Both, `later` having been found on images that this one had corrected.
 
+        A setting states facts: ray lengths become z by the turn and K that are known in the end, where doing one after
+        the other would have used those known before.
+
         Raises:
             ConfigError: The two cannot be said by one setting.
         """
@@ -152,8 +155,8 @@ class ViewSetting:
             return self.turn, self.camera_turns
         if self.turn == "none":
             return later.turn, later.camera_turns
-        if self.camera_turns != later.camera_turns:
-            _clash("camera_turns")
+        if self.camera_turns != later.camera_turns or (self.camera_turns and self.turn != later.turn):
+            _clash("camera_turns")  # a pose turns with a rotation and with no mirror: two mirrors are not one rotation
         both = tuple(a != b for a, b in zip(REVERSES[self.turn], REVERSES[later.turn], strict=True))
         turn: Turn = next(name for name, reverses in REVERSES.items() if reverses == both)
         return turn, self.camera_turns and turn != "none"
