@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from model.cli import run_command
 from model.errors import AbsentError, ConfigError
 from tests.factories import make_recording
+from trainer.__main__ import COMMANDS
 from trainer.episodes.episode import Episode
-from trainer.episodes.open import open_episode
+from trainer.episodes.open import find_episodes, open_episode
 from trainer.episodes.packed import PackedEpisode, save_packed
 from trainer.episodes.recording import Recording
 from trainer.labels.depth_labeller import DepthLabeller
@@ -192,3 +194,18 @@ def test_it_travels_to_other_processes(label: Label) -> None:
     again = pickle.loads(pickle.dumps(episode))  # noqa: S301 - our own bytes
     assert again.content_hash == episode.content_hash
     assert again.info == episode.info
+
+
+def test_pack_takes_pseudo_depth_along(bare: Episode, label: Label, truth: PackedEpisode, tmp_path: Path) -> None:
+    label(perfect_depth(tmp_path, truth))
+    argv = ["pack", str(tmp_path / "bare"), str(tmp_path / "packed"), "--labels", str(tmp_path / "labels")]
+    assert run_command("trainer", COMMANDS, argv) == 0
+    (name,) = find_episodes(tmp_path / "packed")
+    packed = open_episode(name)
+    assert (packed.info.depth_origin, packed.info.depth_scale) == ("pseudo", "metric")
+    np.testing.assert_allclose(packed.depth("static", 4), truth.depth("static", 4), atol=2e-4)
+    assert not packed.has("depth", "wrist")
+    assert "not audited" in " ".join(packed.info.notes)
+    argv = ["pack", truth.name, str(tmp_path / "exact"), "--labels", str(tmp_path / "labels")]
+    assert run_command("trainer", COMMANDS, argv) == 0
+    assert open_episode(find_episodes(tmp_path / "exact")[0]).content_hash == truth.content_hash

@@ -40,6 +40,8 @@ class PackArguments:
         verify: Compare every file with its sha256 and decode everything; with a destination, the copies too.
         silent_play: Also what has no instruction, in a dataset where other episodes have one (CALVIN's raw play).
         longest: Control steps; a longer episode is packed in pieces of at most this length.
+        labels: A store of `python -m trainer label`: its depth is packed, marked pseudo, where the source has none.
+            Tracks are not packed: label what was packed.
         clean_cache: Remove all local memory-mapped copies first.
     """
 
@@ -49,6 +51,7 @@ class PackArguments:
     verify: bool = False
     silent_play: bool = False
     longest: int = 2000
+    labels: Path | None = None
     clean_cache: bool = False
 
 
@@ -125,7 +128,7 @@ def _pack_all(names: list[str], arguments: PackArguments) -> None:
 
 
 def _pack(name: str, arguments: PackArguments, tally: _Tally) -> None:
-    episode = open_episode(name)
+    episode = _with_depth(open_episode(name), arguments.labels)
     if arguments.verify:
         _verify(episode)
     if arguments.destination is None or arguments.source is None:
@@ -149,6 +152,16 @@ def _pack(name: str, arguments: PackArguments, tally: _Tally) -> None:
             tally.bytes + size,
         )
         log.info("%s: %.2f MiB, %s", target, size / 2**20, copy.encoding)
+
+
+def _with_depth(episode: Episode, labels: Path | None) -> Episode:
+    """The episode with a store's pseudo depth, if it has none of its own."""
+    if labels is None or episode.info.depth_origin is not None:
+        return episode
+    from trainer.labels.overlay import with_labels  # labels are made from episodes
+
+    labelled = with_labels(episode, labels)
+    return labelled if labelled.info.depth_origin == "pseudo" else episode
 
 
 def _verify(episode: Episode) -> None:

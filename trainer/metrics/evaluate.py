@@ -103,6 +103,8 @@ def evaluate(
         episode = open_episode(name)
         if episode.content_hash[:SHORT_HASH] in trained:
             _log.warning("%s was trained on: its figures are no test", name)
+        if episode.info.depth_origin == "pseudo":
+            _log.warning("%s has pseudo depth: its depth figures compare with an estimate; evaluate it apart", name)
         steps = [int(step) for step in episode.frame_steps if stride is None or step % stride == 0]
         scores = [
             score_window(predict_window(checkpoint.policy, episode, step, points=points), checkpoint.config, mean)
