@@ -26,6 +26,7 @@ from .planes import fit_affine
 
 _FRAMES = 6
 _TOO_FAR, _TOO_NEAR = 30.0, 0.01  # metres of the median, for a camera that looks at a robot's hand
+_NEAR_PLANES = (1e-4, 1.0)  # metres
 _NEVER_FAR = 1e4  # metres; a far plane beyond any scene
 
 
@@ -190,6 +191,8 @@ def buffer_planes(measured: Measured, view: View) -> tuple[float, float] | None:
         return None
     # 1/z = B (-(rho) - d): 1/n = -rho B at d = 0, 1/f = (-rho - 1) B at d = 1
     near, one_over_far = 1 / (-rho * B), (-rho - 1) * B
+    if not _NEAR_PLANES[0] < near < _NEAR_PLANES[1]:
+        return None
     return float(near), float(1 / one_over_far) if one_over_far > 1 / _NEVER_FAR else _NEVER_FAR
 
 

@@ -57,17 +57,18 @@ class MotionSamples:
 
 
 def most_frequent(values: Float[np.ndarray, " n"], width: float = 0.12) -> tuple[float, float]:
-    """The densest place of positive values on a logarithmic scale and the share of them within `width` of it.
+    """The densest place of the positive values on a logarithmic scale and the share of all within `width` of it.
 
-    NaN and 0 for fewer than 100 values.
+    NaN and 0 for fewer than 100 positive values.
     """
-    if len(values) < 100:
+    positive = values[values > 0]
+    if len(positive) < 100:
         return float("nan"), 0.0
-    logs = np.sort(np.log(np.maximum(values, 1e-6)))
+    logs = np.sort(np.log(positive))
     starts = np.searchsorted(logs, logs - width), np.searchsorted(logs, logs + width)
     inside = starts[1] - starts[0]
     best = int(np.argmax(inside))
-    return float(np.exp(np.median(logs[starts[0][best] : starts[1][best]]))), float(inside[best] / len(logs))
+    return float(np.exp(np.median(logs[starts[0][best] : starts[1][best]]))), float(inside[best] / len(values))
 
 
 def motion_samples(
