@@ -187,7 +187,7 @@ def audit_padding(
         change = run_trials(subject, forward, tokens, trials, padding=padding)[0, -1]
         moved = ((change != 0) & real).nonzero()[:, 0].tolist()
         if not moved:
-            detail = f"{len(hidden)} hidden tokens were replaced, {int(real.sum())} real rows are bitwise the same"
+            detail = f"{len(hidden)} hidden tokens were replaced, {_rows(int(real.sum()))} bitwise the same"
             return Audit(name=name, verdict=Verdict.OK, detail=detail)
         trials = [Trial(keys=table.positions(*block), block=True) for block in blocks]
         by_block = run_trials(subject, forward, tokens, trials, padding=padding)[:, -1]
@@ -198,6 +198,10 @@ def audit_padding(
             places.setdefault(key, f"{table.label(row)} <- {table.label(int(trial.keys[0]))}")
     detail = f"{len(moved)} real rows change with tokens that nobody may attend to"
     return Audit(name=name, verdict=Verdict.LEAK, detail=detail, places=tuple(list(places.values())[:PLACES]))
+
+
+def _rows(count: int) -> str:
+    return "1 real row is" if count == 1 else f"{count} real rows are"
 
 
 def audit_capture(subject: Subject, declared: Bool[Tensor, "n n"], tokens: Float[Tensor, "1 n d"]) -> Audit | None:

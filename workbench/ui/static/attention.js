@@ -148,6 +148,8 @@ function fillTables(root, { elsewhere = [], facts = [], groups = [], heads_table
     table.hidden = !rows.length; // a slow method that was not computed yet has no answer, and no heading of one
     fill(table, columns, rows);
   }
-  fill(root.querySelector(".fw-groups"), text.columns_groups, groups);
+  const weighed = root.querySelector(".fw-groups");
+  weighed.hidden = weighed.parentElement.previousElementSibling.hidden = !groups.length;
+  fill(weighed, text.columns_groups, groups);
   fill(root.querySelector(".fw-heads"), text.columns_attention, heads);
 }
