@@ -142,6 +142,25 @@ def test_a_damaged_episode_ends_at_its_last_good_step_and_says_so(split: Path, t
         episode.rgb("static", 4)
 
 
+@pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "link out"])
+def test_long_play_ends_before_a_file_that_is_cut_off_though_its_numbers_are_read_later(
+    split: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.episodes.readers.calvin._CHECKED_STEPS", LENGTH - 1)
+    path = step_file(split, 6)
+    content = path.read_bytes()
+    path.unlink()
+    if damage == "link out":
+        (tmp_path / "outside.npz").write_bytes(content)
+        path.symlink_to(tmp_path / "outside.npz")
+    elif damage != "missing":
+        path.write_bytes(b"" if damage == "empty" else content[:-30])
+    episode = open_episode(f"{split}#1")
+    assert episode.info.length == len(episode.state) == 6
+    assert f"ends at step 6 of {LENGTH}" in episode.info.notes[0]
+    assert path.name in episode.info.notes[0]
+
+
 def test_an_episode_without_a_first_step_does_not_open(split: Path) -> None:
     step_file(split, 2).unlink()
     with pytest.raises(EpisodeError, match=f"{step_file(split, 2).name}: missing"):

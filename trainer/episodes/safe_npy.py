@@ -146,7 +146,7 @@ class NpzFile:
         size = plain_file(path, root, max_bytes=max_bytes).st_size
         self._path, self._max_bytes = path, max_bytes
         try:
-            _check_directory(path, size)
+            check_whole(path, size)
             self._zip = zipfile.ZipFile(path)
         except _ZIP_ERRORS as error:
             raise EpisodeError(f"{path}: not a readable npz file, or truncated ({error})") from None
@@ -219,14 +219,25 @@ class NpzFile:
                 raise UnsafeFileError(f"{self._path}: field '{name:.80}' is packed in a way that numpy never uses")
 
 
-def _check_directory(path: Path, size: int) -> None:
-    """Bounds the list of members before `zipfile` reads it: it would build an object for each of millions."""
-    with path.open("rb") as file:
-        file.seek(max(0, size - _ZIP_TAIL))
-        tail = file.read(_ZIP_TAIL)
+def check_whole(path: Path, size: int) -> None:
+    """Looks at the end of an npz file of `size` bytes: it was not cut off, and its list of members is a short one.
+
+    `zipfile` would build an object for each of millions of members before anybody could count them.
+
+    Raises:
+        EpisodeError: Empty, cut off, or not a zip file.
+        UnsafeFileError: It announces more members than such a file may have.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            file.seek(max(0, size - _ZIP_TAIL))
+            tail = file.read(_ZIP_TAIL)
+    except OSError as error:
+        raise EpisodeError(f"{path}: cannot be read ({error.strerror})") from None
     end = tail.rfind(b"PK\x05\x06")
     if end < 0 or len(tail) - end < _ZIP_END.size:
-        raise zipfile.BadZipFile("it has no list of members at its end")
+        problem = "it has no list of members at its end" if size else "it is empty"
+        raise EpisodeError(f"{path}: not a readable npz file, or truncated ({problem})")
     if tail[max(0, end - 20) : end].startswith(b"PK\x06\x07"):
         raise UnsafeFileError(f"{path}: has the list of members of a huge archive")
     directory_bytes = _ZIP_END.unpack_from(tail, end)[5]

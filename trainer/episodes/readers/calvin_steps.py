@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from model.errors import EpisodeError, WorkbenchError
 
 from ..lazy import Numbers
-from ..safe_npy import NpzFile
+from ..safe_npy import NpzFile, check_whole
 from ..safe_path import plain_file
 from .calvin_units import action_of, state_of
 
@@ -101,7 +101,9 @@ class StepFiles:
 
 
 def present_steps(split: Path, paths: Sequence[Path]) -> tuple[list[Path], str | None]:
-    """The files before the first one that is missing, empty or unsafe to open, and what is wrong with that one.
+    """The files before the first one that is missing, cut off or unsafe to open, and what is wrong with that one.
+
+    Only the end of each is read: half of a zip file has no list of members.
 
     Raises:
         EpisodeError: Already the first one is missing.
@@ -110,8 +112,7 @@ def present_steps(split: Path, paths: Sequence[Path]) -> tuple[list[Path], str |
     present: list[Path] = []
     for path in paths:
         try:
-            if not plain_file(path, split, max_bytes=MAX_STEP_BYTES).st_size:
-                raise EpisodeError(f"{path}: is empty")
+            check_whole(path, plain_file(path, split, max_bytes=MAX_STEP_BYTES).st_size)
         except WorkbenchError as error:
             if not present:
                 raise
