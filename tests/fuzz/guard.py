@@ -66,6 +66,8 @@ class Guard:
         if event == "open":
             path, flags = arguments[0], arguments[2]
             inside = isinstance(path, int) or f"{os.fsdecode(path)}{os.sep}".startswith(self._root)
+            if path == os.devnull and self._allowed:
+                return  # what a process of its own is started with
             if not inside or (flags & _WRITES and not self._allowed):
                 self._object(f"open {path!r} {flags:#x}")
         elif event.startswith(_FORBIDDEN) and not event.startswith(self._allowed or "\0"):
