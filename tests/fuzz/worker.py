@@ -96,8 +96,9 @@ class Worker:
         self._guard, self._bait = Guard(self._root, target.allowed), Bait(bait)
         self._alike: Counter[str] = Counter()
         self._warm()
-        # A process starts with its parent's peak in this figure; what exceeds it is its own.
+        # A process starts with its parent's peak in this figure; what exceeds it is its own. A large parent hides all.
         self._inherited_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        self._hidden = self._inherited_kb > target.rss_mb << 10
 
     def run(self, start: int, stop: int) -> None:
         """All inputs in order."""
@@ -122,7 +123,8 @@ class Worker:
         progress.accepted += not refused
         if spent > progress.slowest_s:
             progress.slowest_s, progress.slowest_at = spent, index
-        if index % 200 == 0 or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > self._inherited_kb:
+        grown = self._hidden or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > self._inherited_kb
+        if grown or index % 200 == 0:
             progress.rss_kb = max(progress.rss_kb, peak_kb())
             self._inherited_kb = max(self._inherited_kb, progress.rss_kb)
         if problem is None and self._bait.touched():
