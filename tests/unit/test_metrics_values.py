@@ -14,7 +14,14 @@ from trainer.metrics.depth import depth_errors
 from trainer.metrics.flow import track_errors, visibility_accuracy
 from trainer.metrics.image import PSNR_CEILING_DB, mean_ssim, moving_pixels, psnr_db, ssim_map
 from trainer.metrics.interval import bootstrap_mean
-from trainer.metrics.step import action_scores, depth_scores, flow_scores, future_scores, visibility_scores
+from trainer.metrics.step import (
+    action_scores,
+    depth_scores,
+    flow_scores,
+    future_scores,
+    progress_scores,
+    visibility_scores,
+)
 
 SPACE = ActionSpace(metres_per_unit=0.05, radians_per_unit=0.5, frame="base")
 K = np.array([[100.0, 0.0, 64.0], [0.0, 100.0, 64.0], [0.0, 0.0, 1.0]])
@@ -252,6 +259,7 @@ def test_every_score_is_in_the_catalogue() -> None:
         names |= set(
             flow_scores(uvz=track, uvz_true=track, start_uvz=track[0], known=yes, moving=yes[0], K=K, start_depth=start)
         )
+    names |= set(progress_scores(0.4, 0.5))
     names |= set(visibility_scores(np.ones((1, 1)), yes, yes, yes[0]))
     names |= set(
         action_scores(np.zeros((1, 7)), np.zeros((1, 7)), space=SPACE, gripper_before=1.0, mean_action=np.zeros(7))

@@ -48,4 +48,4 @@ class Recording:
     body_pose: Float[np.ndarray, "t n 4 4"] | None
     body_names: tuple[str, ...]
     simulator_state: Float[np.ndarray, "t q"] | None
-    features: Mapping[str, Float[np.ndarray, "t n"]] = field(default_factory=dict[str, np.ndarray])
+    features: Mapping[str, Float[np.ndarray, "t _"]] = field(default_factory=dict[str, np.ndarray])

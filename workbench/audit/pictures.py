@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Integer
 
 from trainer.episodes.episode import View
 from trainer.episodes.source_settings import REVERSES, Turn
@@ -137,12 +137,12 @@ def channels_both_ways(measured: Measured, view: View) -> Picture:
 
 
 def speed_over_time(
-    values: Float[np.ndarray, " n"], marked: np.ndarray, label: str, name: str, scale: float = 1000
+    values: Float[np.ndarray, " n"], marked: Integer[np.ndarray, " m"], label: str, name: str
 ) -> Picture:
-    """A quantity a step, with the steps that are wrong marked."""
+    """A quantity a step, in the unit that `label` names, with the steps that are wrong marked."""
     figure, (ax,) = panels(1, width=7.2, height=2.8)
-    ax.plot(scale * values, color=RIGHT, linewidth=1.2, label="each step")
-    ax.plot(marked, scale * values[marked], "v", color=WRONG, markersize=8, label=name)
+    ax.plot(values, color=RIGHT, linewidth=1.2, label="each step")
+    ax.plot(marked, values[marked], "v", color=WRONG, markersize=8, label=name)
     ax.set_xlabel("step", fontsize=8)
     ax.set_ylabel(label, fontsize=8)
     legend(ax)

@@ -116,7 +116,7 @@ def _gaps(measured: Measured) -> list[Answer]:
     said = f"the tool travels at most {1000 * travel.max():.1f} mm in a step, evenly" if not len(jumps) else ""
     if not len(jumps):
         return [*answers, checked(Kind.TIMING, "state", said)]
-    picture = speed_over_time(travel, jumps, "tool travel, mm a step", "jumps")
+    picture = speed_over_time(1000 * travel, jumps, "tool travel, mm a step", "jumps")
     worst = int(jumps[np.argmax(travel[jumps])])
     return [
         *answers,
@@ -172,7 +172,7 @@ def _frozen(measured: Measured) -> list[Answer]:
     frozen = np.flatnonzero((change.image == 0) & (change.tool > _FREEZE))
     if not len(frozen):
         return [checked(Kind.TIMING, "static.rgb", "no image stands still while the tool moves")]
-    picture = speed_over_time(1000 * change.image, frozen, "change of the image, 1/1000 grey levels", "frozen", scale=1)
+    picture = speed_over_time(change.image, frozen, "change of the image, grey levels", "frozen")
     return [
         checked(Kind.TIMING, "static.rgb", f"{len(frozen)} images repeat the one before"),
         _finding(
