@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from model.errors import EpisodeError, UnsafeFileError
@@ -39,6 +41,13 @@ calls["eat"] = lambda path, where: bytes(1 << 30)
 calls["wait"] = lambda path, where: time.sleep(60)
 calls["fail"] = lambda path, where: {}["field x"]
 calls["lie"] = lambda path, where: ({"value": 1, "bytes": 5}, ())
+def start_slowly(path, where):
+    if not Path(path).exists():
+        Path(path).touch()
+        spin(path, where)
+    return {"value": "read"}, ()
+calls["start slowly"] = start_slowly
+serve.CPU_S = 0.3  # so that the tests need not wait
 serve.serve(calls, lambda: None)
 """
 
@@ -83,6 +92,20 @@ def test_whatever_it_does_is_one_error_and_the_next_question_is_answered(
     assert not path.exists() or path.stat().st_size == 0  # it can write nothing
 
 
+def test_what_is_slow_once_is_asked_again(fake: child.Child, tmp_path: Path) -> None:
+    assert fake.ask("start slowly", tmp_path / "mark")[0]["value"] == "read"
+
+
+@pytest.mark.parametrize("answer", ["[]", "3", '{"value": 1}', '{"bytes": -1}', '{"bytes": 0}\nmore', "[" * 100_000])
+def test_an_answer_that_is_none_is_an_error_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    said = f"import sys; sys.stdin.readline(); print({answer!r}, flush=True); sys.stdin.read()"
+    monkeypatch.setattr(Fake, "_command", lambda self: [sys.executable, "-c", said])
+    with pytest.raises(EpisodeError, match="crashes the library"):
+        Fake("hdf5").ask("say", tmp_path)
+
+
 def test_a_wait_without_end_is_ended(fake: child.Child, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.ask("say", tmp_path, value=0)
     monkeypatch.setattr(child, "WALL_S", 0.2)
@@ -95,6 +118,18 @@ def test_it_knows_nothing_of_our_environment(
 ) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "x")
     assert not [name for name in fake.ask("environment", tmp_path)[0]["value"] if "SECRET" in name or name == "HOME"]
+
+
+def test_it_ends_in_peace_with_a_file_open_that_was_cut_off(tmp_path: Path) -> None:
+    path = tmp_path / "cut.hdf5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("x", data=np.zeros(100_000))
+    os.truncate(path, path.stat().st_size // 2)
+    service = child.Child("hdf5")
+    assert "cut off" in service.ask("complaint", path)[0]["complaint"]
+    process = vars(service)["_process"]
+    service.close()
+    assert process.returncode == 0
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

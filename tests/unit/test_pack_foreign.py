@@ -136,6 +136,6 @@ def test_what_is_missing_is_masked_zero_and_named(split: Path, config: PolicyCon
     for word in ("wrist camera", "instruction", "state", "actions", "static depth", "static intrinsics", "true flow"):
         assert word in named
     reasons = absent_metrics(episode, config)
-    assert set(reasons) == {"wrist.", "static.depth.", "static.future_depth.", "flow", "action."}
+    assert set(reasons) == {"wrist.", "static.depth.", "static.future_depth.", "flow", "action.", "progress."}
     whole = absent_metrics(open_episode(f"{split}#0"), config)
     assert whole == reasons

@@ -41,6 +41,7 @@ def serve(operations: Mapping[str, Operation], idle: Callable[[], None]) -> None
             idle()
         line = questions.readline()
         if not line:
+            idle()  # the libraries crash when the interpreter ends with a file of theirs open
             return
         question = json.loads(line)
         head, buffers = _answer(operations, question)

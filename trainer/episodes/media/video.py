@@ -26,7 +26,7 @@ from .packets import MAX_FRAMES, Packets, parse_packets
 _RUN_BYTES, _RUN_FRAMES = 24 << 20, 16
 _KEPT = KeptArrays(160 << 20)
 _SIGNATURES = ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (8, b"AVI "))
-_MAX_KINDS = 64  # of parts of an MP4; it has five or six
+_MAX_PARTS = 4096  # of an MP4 that are looked at; it has five or six, or two for each second
 _HEADER = 64  # bytes that the PPM header of a frame cannot exceed
 
 Pixels = Literal["rgb24", "gray12le", "gray16le"]
@@ -45,7 +45,9 @@ def is_cut_off(path: Path) -> bool:
     try:
         size, at, kinds = path.stat().st_size, 0, set[bytes]()
         with path.open("rb") as file:
-            while at < size and len(kinds) < _MAX_KINDS:
+            for _ in range(_MAX_PARTS):
+                if at >= size:
+                    break
                 file.seek(at)
                 head = file.read(16)
                 length = int.from_bytes(head[:4], "big")
