@@ -142,3 +142,22 @@ def test_start_points_are_coloured_by_weight_and_a_click_on_them_is_their_row(ep
     assert coloured != scene.attention(foresight, np.roll(weight, 1))
     assert picked_point(foresight, ATTENTION, 7) == 7
     assert ATTENTION.encode() in EpisodeScene(episode).whole([foresight])
+
+
+def test_the_eye_stands_off_what_an_assumed_camera_sees() -> None:
+    recording = make_recording(length=8, size=(16, 16), views=("static",))
+    info = dataclasses.replace(
+        recording.info,
+        depth_origin=None,
+        depth_scale=None,
+        has_exact_flow=False,
+        assumed=("K.static", "T_world_camera.static"),
+    )
+    view = dataclasses.replace(recording.views["static"], depth=None, body=None)
+    episode = MemoryEpisode(dataclasses.replace(recording, info=info, views={"static": view}, body_pose=None))
+    scene = EpisodeScene(episode)
+    pose = episode.T_world_camera("static")[0]
+    middle = scene._middle(scene._path)
+    assert scene._path is None  # the tool's path is in a world that this camera was not placed in
+    np.testing.assert_allclose((middle - pose[:3, 3]) @ pose[:3, 2], 1.4, atol=1e-6)
+    assert scene._title() == "3D foresight, cloud of predicted depth"

@@ -18,6 +18,7 @@ def scene_blueprint(
     *,
     camera: Float[np.ndarray, "4 4"] | None,
     target: Float[np.ndarray, " 3"],
+    title: str,
     timeline: str,
     hidden: Sequence[str] = (),
     with_images: bool,
@@ -27,13 +28,14 @@ def scene_blueprint(
     Args:
         camera: T_world_camera of the static view; None lets the viewer choose its eye.
         target: Where the eye looks, metres in the world.
+        title: Heading of the 3D view.
         timeline: The timeline in view.
         hidden: Entities that the viewer does not show at first.
         with_images: Adds 2D views and the notes beside the 3D view: for files; the page has its own panels.
     """
     spatial = rrb.Spatial3DView(
         origin="/world",
-        name="3D foresight",
+        name=title,
         contents=["+ /world/**"],
         overrides={entity: [rrb.EntityBehavior(visible=False)] for entity in hidden},
         eye_controls=None if camera is None else _eye(camera, target),

@@ -39,6 +39,8 @@ FUTURE_CLOUD = "/world/cloud/future_predicted"
 _JPEG_QUALITY = 80
 _ATTENTION_RADIUS = 0.005
 """Metres: larger than the grey start points, which they cover."""
+_BEFORE_CAMERA = 1.4
+"""Metres: where the scene is thought to be before a camera while no depth says so."""
 Value = TypeVar("Value")
 
 
@@ -128,10 +130,9 @@ class EpisodeScene:
 
     def _log_clip(self, stream: rr.RecordingStream, *, with_images: bool) -> None:
         """Logs the truth of the whole clip, and the layout with its eye on the middle of the first cloud."""
-        path = self.episode.state[:, :3].astype(np.float32) if self.episode.has("state") else None
+        path = self._path
         # First of all, so that a viewer that is still loading is laid out, paused, and looks the right way.
-        middle = np.zeros(3, np.float32) if path is None else path.mean(axis=0)
-        self._send_blueprint(stream, middle=middle, with_images=with_images)
+        self._send_blueprint(stream, path, with_images=with_images)
         stream.log("/world", rr.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
         stream.log("/about", rr.TextDocument(self._about(), media_type="text/markdown"), static=True)
         for view in self._views:
@@ -150,19 +151,45 @@ class EpisodeScene:
                 _log_cloud(stream, "/world/cloud/true", cloud)
 
     def _send_blueprint(
-        self, stream: rr.RecordingStream, *, middle: Float[np.ndarray, " 3"], with_images: bool
+        self, stream: rr.RecordingStream, path: Float[np.ndarray, "t 3"] | None, *, with_images: bool
     ) -> None:
-        """Sends the layout, with its eye on the middle of the first cloud, else on `middle` (metres in the world)."""
-        first = int(self.episode.frame_steps[0])
-        cloud = self._true_cloud(self.episode.rgb(FLOW_VIEW, first), first)
-        target = middle if cloud is None or not len(cloud.points) else np.median(cloud.points, axis=0)
+        """Sends the layout, with its eye on the scene; `path` is the tool's, metres in the world."""
         poses = self._poses.get(FLOW_VIEW)
-        camera = None if poses is None else poses[0]
         hidden = [FUTURE_CLOUD, ATTENTION] if with_images else [FUTURE_CLOUD]
         blueprint = scene_blueprint(
-            camera=camera, target=target, timeline=TIMELINE, hidden=hidden, with_images=with_images
+            camera=None if poses is None else poses[0],
+            target=self._middle(path),
+            title=self._title(),
+            timeline=TIMELINE,
+            hidden=hidden,
+            with_images=with_images,
         )
         stream.send_blueprint(blueprint, make_active=True, make_default=True)
+
+    @property
+    def _path(self) -> Float[np.ndarray, "t 3"] | None:
+        """The tool's path, metres in the world; None where it has no place beside the cameras."""
+        # An assumed camera stands in a world of its own: drawn there, the recorded path would be somewhere by chance.
+        assumed = f"T_world_camera.{FLOW_VIEW}" in self.episode.info.assumed
+        if assumed or not self.episode.has("state"):
+            return None
+        return self.episode.state[:, :3].astype(np.float32)
+
+    def _middle(self, path: Float[np.ndarray, "t 3"] | None) -> Float[np.ndarray, " 3"]:
+        """Where the eye looks: the middle of the first cloud, else of the path, else a point before the camera."""
+        first = int(self.episode.frame_steps[0])
+        cloud = self._true_cloud(self.episode.rgb(FLOW_VIEW, first), first)
+        if cloud is not None and len(cloud.points):
+            return np.median(cloud.points, axis=0)
+        if path is not None:
+            return path.mean(axis=0)
+        poses = self._poses.get(FLOW_VIEW)
+        return np.zeros(3) if poses is None else poses[0][:3, 3] + _BEFORE_CAMERA * poses[0][:3, 2]
+
+    def _title(self) -> str:
+        """The 3D view's heading, which says where the cloud is not the recorded one."""
+        origin = self.episode.info.depth_origin if self.episode.has("depth", FLOW_VIEW) else "predicted"
+        return "3D foresight" if origin == "true" else f"3D foresight, cloud of {origin} depth"
 
     def _true_cloud(self, image: UInt8[np.ndarray, "h w 3"] | None, step: int) -> Cloud | None:
         poses = self._poses.get(FLOW_VIEW)
