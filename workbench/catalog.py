@@ -95,21 +95,24 @@ class Catalog:
         self._checkpoint_roots = [Path(root) for root in checkpoint_roots]
         self._index_folder, self._labels = index_folder, labels
         self._patience = patience
-        self._lock = threading.Lock()
+        self._lock, self._starting = threading.Lock(), threading.Lock()
         self._listing = _Listing()
         self._spaces: dict[str, _Listing] = {}
         self._secret = secrets.token_bytes(32)
         self._progress: Progress | None = None
         self._worker: threading.Thread | None = None
         self._refresh_checkpoints()
-        self._look(self._listing)
+        self._start(self._listing)
+        self.wait(patience)
 
     def refresh(self) -> None:
         """Reads the roots again; what is unreadable becomes a `Problem` and never hides the rest."""
         self._refresh_checkpoints()
-        if not self.wait(0.0):  # it is being read as it is now
-            return
-        self._look(_Listing())
+        with self._starting:
+            if not self.wait(0.0):  # it is being read as it is now
+                return
+            self._start(_Listing())
+        self.wait(self._patience)
 
     def wait(self, seconds: float) -> bool:
         """Waits until every root was looked through, or for so long; whether it was."""
@@ -206,14 +209,13 @@ class Catalog:
     def _refresh_checkpoints(self) -> None:
         self._checkpoints, self._checkpoint_problems = list_checkpoints(self._checkpoint_roots)
 
-    def _look(self, listing: _Listing) -> None:
+    def _start(self, listing: _Listing) -> None:
         """Looks through all roots on a thread; `listing` is shown when complete, or at once if the first."""
         if not self._episode_roots:
             return
         self._progress = Progress(episodes=0, done=0, total=0, root="")
         self._worker = threading.Thread(target=self._work, args=(listing,), name="catalog", daemon=True)
         self._worker.start()
-        self.wait(self._patience)
 
     def _work(self, listing: _Listing) -> None:
         try:

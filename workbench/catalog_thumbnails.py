@@ -81,9 +81,9 @@ class Thumbnails:
         except OSError as error:
             _log.warning("thumbnail not kept on disk: %s", error)
             return
-        self._written += 1
-        if self._written % _PRUNED_EVERY == 0:
+        if self._written % _PRUNED_EVERY == 0:  # with the first one too: most sessions do not make so many
             prune_oldest(path.parents[1], "*/*.jpg", _DISK_BYTES)
+        self._written += 1
 
 
 def first_frame(episode: Episode) -> UInt8[np.ndarray, "h w 3"]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -102,7 +103,7 @@ class Uploads:
         """Sets room aside for an upload whose bytes come next, in the order of `files`.
 
         Args:
-            space: The visitor's name, made of harmless characters by us.
+            space: The visitor's name.
             files: Names and sizes as the browser says.
 
         Raises:
@@ -159,7 +160,7 @@ class Uploads:
             home = self._spaces.get(space)
             if home is not None and home.incoming is incoming:
                 home.incoming = None
-            incoming.cancel()
+        incoming.cancel()  # removing takes long; nobody else has to wait for it
 
     def of(self, space: str | None) -> tuple[Upload, ...]:
         """What a visitor brought, in order; that he looks keeps it from expiring."""
@@ -180,18 +181,18 @@ class Uploads:
             home = self._spaces.get(space)
             if home is None or name not in home.uploads:
                 raise ConfigError("you have no upload of that name; it may have expired")
-            shutil.rmtree(home.uploads.pop(name).folder, ignore_errors=True)
+            upload = home.uploads.pop(name)
+        shutil.rmtree(upload.folder, ignore_errors=True)
 
     def expire(self, now: float | None = None) -> None:
         """Removes the spaces of visitors who have not come for long; `now` on the monotonic clock, in seconds."""
         limit = (time.monotonic() if now is None else now) - 3600 * self.limits.hours
         with self._lock:
             names = [name for name, home in self._spaces.items() if home.seen < limit]
-            for name in names:
-                home = self._spaces.pop(name)
-                self._drop(home)
-                shutil.rmtree(home.folder, ignore_errors=True)
-        for name in names:
+            expired = {name: self._spaces.pop(name) for name in names}
+        for name, home in expired.items():
+            self._drop(home)
+            shutil.rmtree(home.folder, ignore_errors=True)
             self._gone(name)
 
     def close(self) -> None:
@@ -205,11 +206,17 @@ class Uploads:
     def _space(self, name: str) -> _Space:
         if name not in self._spaces:
             if len(self._spaces) >= self.limits.visitors:
+                self._clear_empty()
+            if len(self._spaces) >= self.limits.visitors:
                 raise ConfigError(f"{len(self._spaces)} visitors have files here; no more can, until one's expire")
-            folder = self._scratch.folder() / name
-            folder.mkdir(mode=0o700)
-            self._spaces[name] = _Space(folder)
+            # Not named after the visitor: an expired space's folder may still be on its way out.
+            self._spaces[name] = _Space(Path(tempfile.mkdtemp(prefix="space-", dir=self._scratch.folder())))
         return self._spaces[name]
+
+    def _clear_empty(self) -> None:
+        """Forgets who announced something and has nothing here, so that refused uploads do not keep others out."""
+        for name in [name for name, home in self._spaces.items() if not home.uploads and home.incoming is None]:
+            shutil.rmtree(self._spaces.pop(name).folder, ignore_errors=True)
 
     def _check_room(self, home: _Space, wanted: int) -> None:
         limits, said = self.limits, f"the upload needs {size_text(wanted)}"

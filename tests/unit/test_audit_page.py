@@ -115,6 +115,12 @@ def examine(client: TestClient, desk: AuditDesk) -> str:
     return run
 
 
+def test_the_newest_audits_are_kept(client: TestClient, desk: AuditDesk) -> None:
+    runs = [examine(client, desk) for _ in range(40)]
+    found = [client.get(f"/api/audit/runs/{run}/result").status_code for run in runs]
+    assert found == [422] * 8 + [200] * 32
+
+
 def test_every_kind_has_a_word() -> None:
     assert list(AUDIT_KINDS) == [str(kind) for kind in Kind]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,11 @@ import anyio
 import pytest
 from fastapi.testclient import TestClient
 
+from model.errors import WorkbenchError
 from tests.factories import make_recording
 from trainer.episodes.packed import save_packed
+from trainer.episodes.settings_store import StoredSetting, add_setting, stored_settings
+from trainer.episodes.source_settings import SourceSetting, ViewSetting
 from workbench.catalog import Catalog
 from workbench.ui.desk import Desk
 from workbench.ui.server import Guard, make_server
@@ -97,6 +100,43 @@ def test_what_is_removed_is_gone_at_once(visit: Visit, episode: dict[str, bytes]
     assert kept(tmp_path) == []
 
 
+def test_what_was_set_for_an_upload_leaves_with_it(
+    visit: Visit, episode: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORESIGHT_CONFIG", str(tmp_path / "config"))
+    ann = visit()
+    found = send(ann, episode).json()
+    (place,) = (tmp_path / "up").rglob("lift")
+    add_setting(place, SourceSetting(static=ViewSetting(swap_red_blue=True)))
+    add_setting(tmp_path / "elsewhere", SourceSetting(static=ViewSetting(swap_red_blue=True)))
+    assert ann.get("/api/audit/settings").json()["settings"]
+    ann.delete(f"/api/uploads/{found['upload']}")
+    assert [item.source for item in stored_settings() if isinstance(item, StoredSetting)] == [tmp_path / "elsewhere"]
+
+
+def test_what_is_removed_while_it_is_listed_is_not_listed(
+    tmp_path: Path, episode: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(Catalog())
+    made = UploadDesk(desk, tmp_path / "up", Limits(free_bytes=0))
+    incoming = made.begin("ann", json.dumps({"files": [[name, len(data)] for name, data in episode.items()]}).encode())
+    incoming.write(b"".join(episode.values()))
+    add, calls = desk.catalog.add_private, list[int]()
+
+    def add_slowly(space: str, roots: Sequence[Path]) -> None:
+        calls.append(len(roots))
+        if len(calls) == 1:
+            made.remove(space, made.uploads.of(space)[0].name)  # by another tab of this visitor
+        add(space, roots)
+
+    monkeypatch.setattr(desk.catalog, "add_private", add_slowly)
+    with pytest.raises(WorkbenchError):
+        made.finish("ann", incoming)
+    assert calls == [1, 0, 0]
+    assert desk.catalog.episodes("ann") == ()
+    made.uploads.close()
+
+
 def test_limits_are_said_before_a_byte_is_sent(visit: Visit, tmp_path: Path) -> None:
     ann = visit()
     answer = ann.post("/api/uploads", json={"files": [["big.mp4", 900_001]]})
@@ -117,6 +157,7 @@ def test_limits_are_said_before_a_byte_is_sent(visit: Visit, tmp_path: Path) -> 
         '{"files": [[1, 2]]}',
         '{"files": [["a", true]]}',
         '{"files": [["a", 1.5]]}',
+        '{"files": [["a", 1' + "0" * 4000 + "]]}",
         '{"files": []}',
         '{"files": [["../../x", 1]]}',
         '{"files": [["/etc/x", 1]]}',

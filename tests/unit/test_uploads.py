@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 import stat
+import threading
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -138,6 +139,33 @@ def test_spaces_are_not_made_without_end(desk: Uploads) -> None:
         bring(desk, {"a.mp4": b"x"}, f"{at}" * 32)
     with pytest.raises(ConfigError, match="3 visitors"):
         bring(desk, {"a.mp4": b"x"})
+
+
+def test_who_brought_nothing_keeps_nobody_out(desk: Uploads) -> None:
+    for at in range(3):
+        with pytest.raises(ConfigError, match="a visitor has"):
+            desk.begin(f"{at}" * 32, [Announced("a.mp4", 1000), Announced("b.mp4", 1000)])
+    assert bring(desk, {"a.mp4": b"x"}).folder.is_dir()
+
+
+def test_others_do_not_wait_while_files_are_removed(desk: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload, remove, seen = bring(desk, {"a.mp4": b"x"}), uploads.shutil.rmtree, list[tuple[Upload, ...]]()
+
+    def slow(folder: Path, *, ignore_errors: bool) -> None:
+        asking = threading.Thread(target=lambda: seen.append(desk.of(BOB)))
+        asking.start()
+        asking.join(5)
+        remove(folder, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(uploads.shutil, "rmtree", slow)
+    desk.remove(ANN, upload.name)
+    assert seen == [()]
+    desk.abort(ANN, desk.begin(ANN, [Announced("a.mp4", 1)]))
+    assert seen == [(), ()]
+    bring(desk, {"a.mp4": b"x"})
+    desk.expire(time.monotonic() + 3700)
+    assert seen == [(), (), ()]
+    monkeypatch.undo()
 
 
 def test_one_upload_at_a_time_unless_the_first_was_given_up(desk: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,16 @@ def remove_setting(place: Path) -> bool:
     return existed
 
 
+def remove_lost_settings(below: Path) -> int:
+    """Removes what is set for sources below a folder that are not there any more; how many those were."""
+    below, removed = below.resolve(), 0
+    for stored in stored_settings():
+        if isinstance(stored, StoredSetting) and stored.source.is_relative_to(below) and not stored.source.exists():
+            stored.file.unlink(missing_ok=True)
+            removed += 1
+    return removed
+
+
 def _places(path: Path) -> Iterator[Path]:
     """The dataset and the folders around it, the nearest first."""
     yield path

@@ -111,9 +111,10 @@ class AuditDesk:
             if sum(run.under_way for run in self._runs.values()) >= _WAITING:
                 raise ConfigError("too many episodes are being examined on this machine; try again in a minute")
             name, run = secrets.token_hex(16), Run(episode=episode_id)
-            for old in [known for known, kept in self._runs.items() if not kept.under_way][: len(self._runs) - _KEPT]:
-                del self._runs[old]
             self._runs[name] = run
+            ended = [known for known, kept in self._runs.items() if not kept.under_way]
+            for old in ended[: max(0, len(self._runs) - _KEPT)]:
+                del self._runs[old]
         threading.Thread(target=self._work, args=(run,), name="audit", daemon=True).start()
         return name
 

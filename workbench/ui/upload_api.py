@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 
+import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -72,7 +73,8 @@ def _add_coming_routes(api: APIRouter, desk: UploadDesk) -> None:
             await anyio.to_thread.run_sync(desk.uploads.abort, space, incoming)
             return await _refuse(stream, error)
         except BaseException as error:
-            desk.uploads.abort(space, incoming)
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(desk.uploads.abort, space, incoming)
             if isinstance(error, ClientDisconnect | TimeoutError):
                 return Response(status_code=499)  # nobody reads this answer
             raise

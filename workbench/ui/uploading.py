@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from model.errors import ConfigError, EpisodeError, WorkbenchError
 from trainer.episodes.open import looked_for
+from trainer.episodes.settings_store import remove_lost_settings
 
 from ..catalog_rows import EpisodeRow
 from ..upload_incoming import Announced, Incoming
@@ -19,6 +20,7 @@ from ..uploads import Limits, Upload, Uploads
 from .desk import Desk
 from .payload import Json
 
+_LARGEST_SIZE = 1 << 62
 _TRIED = 20
 """Episodes that are opened to find one to show; a data set of which the first twenty are damaged is damaged."""
 
@@ -33,7 +35,7 @@ class UploadDesk:
     """
 
     def __init__(self, desk: Desk, parent: Path, limits: Limits | None = None) -> None:
-        self._desk = desk
+        self._desk, self._parent = desk, parent
         self.uploads = Uploads(parent, limits, self._forget)
 
     def begin(self, space: str, body: bytes) -> Incoming:
@@ -103,12 +105,20 @@ class UploadDesk:
         self._list(space)
 
     def _list(self, space: str) -> None:
-        self._desk.catalog.add_private(space, [upload.folder for upload in self.uploads.of(space)])
-        self._desk.forget_episodes()
+        """Lists what a visitor has by now; what came or went while it was listed is not missed."""
+        listed = None
+        while (own := self.uploads.of(space)) != listed:
+            self._desk.catalog.add_private(space, [upload.folder for upload in own])
+            listed = own
+        self._forget_opened()
 
     def _forget(self, space: str) -> None:
         self._desk.catalog.drop_private(space)
+        self._forget_opened()
+
+    def _forget_opened(self) -> None:
         self._desk.forget_episodes()
+        remove_lost_settings(self._parent)
 
     def _rows(self, space: str, upload: Upload) -> list[EpisodeRow]:
         rows = self._desk.catalog.episodes(space)
@@ -136,6 +146,8 @@ def announced_files(body: bytes) -> list[Announced]:
         raise ConfigError('an upload is announced as {"files": [[name, bytes], ...]}') from None
     if not all(isinstance(name, str) and type(size) is int for name, size in pairs):
         raise ConfigError("an upload's names must be texts and its sizes whole numbers of bytes")
+    if any(abs(size) > _LARGEST_SIZE for _, size in pairs):
+        raise ConfigError("an upload's sizes must be numbers of bytes that a disk can have")
     return [Announced(name, size) for name, size in pairs]
 
 
