@@ -235,8 +235,36 @@ def test_frames_that_do_not_help_are_said(tmp_path: Path) -> None:
         (0, "/tf", transform("b", "front_optical", (0, 0, 0))),
         (0, "/tf", transform("front_optical", "b", (0, 0, 0))),
     ]
-    with pytest.raises(EpisodeError, match="circle"):
+    with pytest.raises(EpisodeError, match=r"circle\.mcap: .* form a circle"):
         READER.open(recording(tmp_path / "circle.mcap", frames=circle), 0)
+
+
+def images_at(path: Path, times: Sequence[int]) -> Path:
+    """One camera whose frames were logged at these times, written in this order."""
+    frames = plain_frames(0, 0, len(times))
+    name = "sensor_msgs/msg/Image"
+    with path.open("wb") as file, Writer(file) as writer:
+        kind = writer.register_msgdef(name, HEADER.format(fields=TYPES[name]))
+        for frame, time in zip(frames, times, strict=True):
+            message = {"header": STAMP, **image(frame, "rgb8")}
+            writer.write_message("/camera/image_raw", kind, message, log_time=time, publish_time=time)
+    return path
+
+
+def test_steps_follow_the_clock_whatever_the_order_in_the_file(tmp_path: Path) -> None:
+    times = [PERIOD, 4 * PERIOD, 2 * PERIOD, 3 * PERIOD]
+    episode = READER.open(images_at(tmp_path / "trial.mcap", times), 0)
+    assert [shown_frame(episode.rgb("static", step)) for step in range(4)] == [0, 2, 3, 1]
+    assert episode.info.control_hz == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("times", "says"), [([7, 7, 7, 9], "logged at one time"), ([2**64 - 2, 2**64 - 1], "after the end of time")]
+)
+def test_times_that_cannot_be_are_one_error(tmp_path: Path, times: list[int], says: str) -> None:
+    path = images_at(tmp_path / "trial.mcap", times)
+    with pytest.raises(EpisodeError, match=f"{path}: .*{says}"):
+        READER.open(path, 0)
 
 
 def test_lens_distortion_is_removed_where_its_model_is_known(tmp_path: Path) -> None:

@@ -82,8 +82,11 @@ class _Opening:
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, open_mcap(path)
         self._topics = map_topics(path, self._file.topics)
-        self._times = np.array(_clock(self._file, self._topics).times, np.int64)
+        clock = _clock(self._file, self._topics)
+        self._times = np.sort(np.array(clock.times, np.int64))
         self._period = float(np.median(np.diff(self._times))) if len(self._times) > 1 else 1 / _NANO
+        if not self._period:
+            raise EpisodeError(f"{path}: '{clock.name}': most images were logged at one time; their rate is not known")
         self._notes = [f"the file is {self._file.complaint}"] if self._file.complaint else []
 
     def lazy(self) -> LazyEpisode:

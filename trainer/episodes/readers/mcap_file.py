@@ -24,6 +24,7 @@ MAX_FILE = 256 << 30
 MAX_RECORD, MAX_CHUNK = 128 << 20, 128 << 20
 MAX_MESSAGES = 1_000_000
 MAX_SMALL = 128 << 20  # bytes of messages that are no images, kept in memory
+_LATEST = (1 << 63) - 1  # ns; the year 2262
 _PURPOSE = "an MCAP file"
 
 
@@ -122,6 +123,8 @@ class McapFile:
 
     def _add(self, channel: tuple[Any, str, Any], message: Any, place: Place) -> int:
         name, encoding, schema = channel
+        if message.log_time > _LATEST:
+            raise ValueError(f"a message of '{name:.40}' was logged after the end of time")
         topic = self.topics.setdefault(name, Topic(name=name, schema=schema, message_encoding=encoding))
         topic.times.append(message.log_time)
         topic.places.append(place)

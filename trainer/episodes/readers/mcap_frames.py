@@ -64,6 +64,7 @@ class FrameTree:
 
     def __init__(self, file: McapFile) -> None:
         self.notes: list[str] = []
+        self._path = file.path
         self._edges = _edges(file, self.notes)
 
     def __contains__(self, frame: str) -> bool:
@@ -91,7 +92,7 @@ class FrameTree:
         while way[-1] in self._edges:
             way.append(self._edges[way[-1]].parent)
             if len(way) > _MAX_DEPTH:
-                raise EpisodeError(f"/tf: the frames above '{frame:.60}' form a circle")
+                raise EpisodeError(f"{self._path}: /tf: the frames above '{frame:.60}' form a circle")
         return way
 
     def _chain(self, way: Sequence[str], end: str, times: Integer[np.ndarray, " t"]) -> Float[np.ndarray, "t 4 4"]:
