@@ -71,7 +71,7 @@ def test_thousands_of_rows_scroll_and_few_of_them_exist(visit: Open) -> None:
 
     page.route("**/api/browse/rows*", many)
     browse(visitor)
-    page.wait_for_function(f"document.querySelector('.fw-browse .fw-count').textContent === '{MANY}'")
+    page.wait_for_function(f"document.querySelector('.fw-browse .fw-count').textContent === '{MANY} episodes'")
     page.evaluate("document.querySelector('.fw-rows').scrollTop = 9000 * 46")
     page.wait_for_function("[...document.querySelectorAll('.fw-rows b')].some((b) => b.textContent === 'episode 9005')")
     assert page.locator(".fw-rows tr").count() < 60

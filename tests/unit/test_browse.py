@@ -81,6 +81,9 @@ def test_every_picture_of_an_episode_comes_out_of_its_camera(client: TestClient,
         assert answer.headers["content-type"] == "image/jpeg"
         picture = np.asarray(Image.open(io.BytesIO(answer.content)))
         assert list(picture.shape) == [*shot["size"], 3]
+    bars = client.get("/api/browse/bars", params={"episode": name}).json()["bars"]
+    assert set(bars) == {shot["camera"] for shot in told["pictures"] if shot["kind"] == "depth"}
+    assert "depth [m]" in bars["static"]
     true = desk.episode(name).others["rgb_tactile.1"].rgb(3)
     assert answer.content == jpeg(true, (640, 480), quality=88)
     for wrong in ({"camera": "roof"}, {"t": 99}, {"episode": "0" * 12}):

@@ -116,6 +116,13 @@ def picture(desk: Desk, episode_id: str, camera: str, kind: Picture, step: int) 
     return episode.others[camera].rgb(int(frame))
 
 
+def bars_payload(desk: Desk, episode_id: str) -> Json:
+    """What the colours of each view's depth mean, as markup. Raises as `picture`: a few frames are read."""
+    episode = desk.episode(episode_id)
+    views = [view for view in episode.info.views if episode.has("depth", view)]
+    return {"bars": {view: desk.scales(episode_id, None).depth[view].bar_html() for view in views}}
+
+
 def features_payload(desk: Desk, episode_id: str) -> Json:
     """Every numeric feature as a figure and as a table. Raises as `episode_payload`."""
     return {"features": feature_figures(desk.episode(episode_id))}

@@ -15,6 +15,7 @@ from .answer import answer
 from .browse import (
     Page,
     Picture,
+    bars_payload,
     chains_payload,
     episode_payload,
     features_payload,
@@ -85,6 +86,11 @@ def _add_episode_routes(api: APIRouter, desk: Desk) -> None:
             return Response(made, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
         return await answer(request, work)
+
+    @api.get("/bars")
+    async def bars(request: Request, episode: str) -> Response:
+        """The colour bar of each view's depth."""
+        return await answer(request, lambda _: bars_payload(desk, episode))
 
     @api.get("/features")
     async def features(request: Request, episode: str) -> Response:

@@ -120,6 +120,7 @@ SCRIPT_TEXT = {
     "browse_own": "your upload",
     "browse_no_depth": "no depth",
     "browse_listing": "Listing",
+    "browse_episodes": "episodes",
     "browse_so_far": "episodes so far",
     "browse_datasets": "datasets",
     "browse_unlisted": "not listed",

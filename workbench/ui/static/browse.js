@@ -22,7 +22,7 @@ export function mountBrowse(root) {
     ask: (offset, limit, signal) => askJson("browse/rows", { ...wish, ...chosenFilters(root), offset, limit }, signal),
     arrived: (answer) => {
       const { total, found, listing, choices, problems } = answer;
-      at("count").textContent = found === total ? `${total}` : `${found} / ${total}`;
+      at("count").textContent = `${found === total ? total : `${found} / ${total}`} ${text.browse_episodes}`;
       if (choices) offerFilters(root, choices);
       if (problems) showProblems(at("unlisted"), problems);
       say(at("none"), found ? "" : listing ? text.browse_listing : total ? text.no_match : text.no_episodes);

@@ -31,6 +31,7 @@ export function mountDetail(root, openInForesight) {
       features = [];
       at("features").replaceChildren(make("p", "fw-hint", text.browse_reading));
       goTo();
+      if (episode.pictures.some(({ kind }) => kind === "depth")) addBars(at("pictures"), await askJson("browse/bars", { episode: id }, signal));
       features = (await askJson("browse/features", { episode: id }, signal)).features;
       await drawFeatures();
     } catch (error) {
@@ -115,6 +116,15 @@ function frameOf({ camera, kind, size, policy }) {
   frame.append(picture, make("figcaption", "", `${camera} ${kind}${role} · ${size[1]} × ${size[0]}`));
   Object.assign(frame.dataset, { camera, kind });
   return frame;
+}
+
+function addBars(pictures, { bars }) {
+  for (const frame of pictures.children) {
+    if (frame.dataset.kind !== "depth") continue;
+    const host = make("div", "fw-bars");
+    host.innerHTML = bars[frame.dataset.camera] ?? ""; // made and escaped by the server
+    frame.append(host);
+  }
 }
 
 // The newest time wins; while one picture is on its way no second one is asked for.
