@@ -18,7 +18,7 @@ from pathlib import Path
 
 from model.errors import ConfigError, WorkbenchError
 from trainer.episodes.episode import Episode
-from trainer.episodes.open import open_episode
+from trainer.episodes.open import open_episode, split_name
 from trainer.labels.overlay import with_labels
 
 from .catalog_checkpoints import list_checkpoints
@@ -53,6 +53,7 @@ class _Listing:
         self.rows: dict[str, EpisodeRow] = {}
         self.datasets: list[Dataset] = []
         self.problems: list[Problem] = []
+        self.roots: tuple[Path, ...] = ()
         self._places: set[Path] = set()
 
     def add(self, dataset: Dataset) -> None:
@@ -139,6 +140,7 @@ class Catalog:
             roots: Files and folders of that visitor.
         """
         listing = _Listing()
+        listing.roots = tuple(map(Path, roots))
         for root in map(str, roots):
             self._look_through(root, None, listing, watched=False)
         own = [self._private(row, space) for row in listing.rows.values()]
@@ -172,6 +174,14 @@ class Catalog:
         with self._lock:
             own = self._spaces.get(space) if space is not None else None
             return (*(own.problems if own else ()), *self._listing.problems, *self._checkpoint_problems)
+
+    def places(self) -> frozenset[Path]:
+        """The folders in which the roots lie, and visitors' own roots: what no message to a browser needs to say."""
+        named = [split_name(root)[0] for root in self._episode_roots] + self._checkpoint_roots
+        with self._lock:
+            own = [root for listing in self._spaces.values() for root in listing.roots]
+        around = [root.absolute().parent for root in named] + [root.resolve().parent for root in named]
+        return frozenset((*around, *(root.absolute() for root in own), *(root.resolve() for root in own)))
 
     def episode(self, episode_id: str) -> EpisodeRow:
         """The row of an id.

@@ -68,6 +68,15 @@ def test_rows_by_the_words_of_a_request_and_no_path(client: TestClient, root: Pa
     assert client.get("/api/browse/rows", params={"order": "__class__"}).status_code == 422
 
 
+def test_what_could_not_be_listed_is_said_without_a_path(tmp_path: Path) -> None:
+    save_packed(make_recording(length=8, size=(16, 16)), tmp_path / "sets" / "lift")
+    (tmp_path / "sets" / "lift" / "manifest.json").write_text("{")
+    with TestClient(make_server(Desk(Catalog(episode_roots=[tmp_path / "sets"])), Viewer())) as client:
+        answer = client.get("/api/browse/rows")
+    assert "sets/lift" in answer.json()["problems"][0]
+    assert str(tmp_path) not in answer.text
+
+
 def test_every_picture_of_an_episode_comes_out_of_its_camera(client: TestClient, desk: Desk) -> None:
     name = desk.catalog.episodes()[0].id
     told = client.get("/api/browse/episode", params={"episode": name}).json()

@@ -200,6 +200,20 @@ def test_one_broken_episode_does_not_hide_the_good_one(visit: Visit, episode: di
     assert "no episode" not in str(found)
 
 
+def test_a_later_error_names_the_file_as_its_visitor_knows_it(
+    visit: Visit, episode: dict[str, bytes], tmp_path: Path
+) -> None:
+    ann = visit()
+    found = send(ann, episode).json()
+    for path in (tmp_path / "up").rglob("meta.json"):
+        path.write_text("{")
+    ann.get("/api/open", params={"refresh": True})  # opens everything anew
+    for route in ("open", "frame?t=0", "browse/episode", "browse/thumbnail", "scene.rrd"):
+        answer = ann.get(f"/api/{route}", params={"t": 0, "episode": found["episode"]})
+        assert "lift" in answer.text, route
+        assert str(tmp_path) not in answer.text
+
+
 def test_bytes_that_were_not_announced_are_refused(visit: Visit, tmp_path: Path) -> None:
     ann = visit()
     name = ann.post("/api/uploads", json={"files": [["a.mp4", 10]]}).json()["upload"]

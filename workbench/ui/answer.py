@@ -24,8 +24,8 @@ _GONE = 499
 async def answer(request: Request, work: Callable[[threading.Event], Json | Response]) -> Response:
     """Runs `work(cancel)` on a thread.
 
-    Input errors become status 422 and anything else 500, both as `{"error": one line}`; a traceback goes to the
-    terminal only.
+    Input errors become status 422 and anything else 500, both as `{"error": one line}` without a path of this machine;
+    a traceback goes to the terminal only.
     """
     cancel = threading.Event()
     watcher = asyncio.create_task(_set_when_gone(request, cancel))
@@ -34,7 +34,8 @@ async def answer(request: Request, work: Callable[[threading.Event], Json | Resp
     except CancelledError:
         return Response(status_code=_GONE)
     except WorkbenchError as error:
-        return JSONResponse({"error": str(error)}, status_code=422)
+        told: Callable[[str], str] = getattr(request.app.state, "told", str)  # set by `make_server`
+        return JSONResponse({"error": told(str(error))}, status_code=422)
     except Exception:
         _log.exception("request %s failed", request.url.path)
         return JSONResponse({"error": "an error of ours, not of your data; the terminal has it"}, status_code=500)

@@ -205,7 +205,7 @@ class AuditDesk:
             with self._turn:
                 run.state = self._run(run)
         except WorkbenchError as error:
-            run.state, run.message = "failed", str(error)
+            run.state, run.message = "failed", self.desk.told(str(error))
         except Exception:
             _log.exception("an audit failed")
             run.state, run.message = "failed", "an error of ours, not of your data; the terminal has it"

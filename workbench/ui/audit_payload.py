@@ -64,7 +64,7 @@ def source_payload(desk: AuditDesk, episode_id: str) -> Json:
     try:
         stored, problem = desk.stored(episode_id), ""
     except ConfigError as error:
-        stored, problem = None, str(error)
+        stored, problem = None, desk.desk.told(str(error))
     datasets = desk.desk.catalog.datasets(row.space)
     count = next((len(dataset.episodes) for dataset in datasets if dataset.path == place), 1)
     words = AUDIT_TEXT["scope_many"] if count > 1 else AUDIT_TEXT["scope_one"]

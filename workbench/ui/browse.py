@@ -54,7 +54,7 @@ def rows_payload(desk: Desk, search: Search, page: Page, space: str | None) -> J
     }
     if page.offset == 0:
         answer["choices"] = choices(rows)
-        answer["problems"] = [problem.message for problem in desk.catalog.problems(space)]
+        answer["problems"] = [desk.told(problem.message) for problem in desk.catalog.problems(space)]
     return answer
 
 
@@ -139,7 +139,7 @@ def chains_payload(desk: Desk, space: str | None) -> Json:
             rows = [[_world(chain), *chain.tasks] for chain in read_chains(dataset.path)]
             problem = ""
         except WorkbenchError as error:
-            rows, problem = [], str(error)
+            rows, problem = [], desk.told(str(error))
         if rows or problem:
             sets.setdefault((name, problem, *(rows[0] if rows else ())), {"of": name, "problem": problem, "rows": rows})
     return {"sets": list(sets.values())}

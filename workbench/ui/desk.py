@@ -25,6 +25,7 @@ from ..catalog import Catalog
 from ..charts.panels import ClipScales, clip_scales
 from ..foresight import Foresight
 from ..predict import Cancel, Predictor
+from ..told import without_places
 
 if TYPE_CHECKING:
     from ..scene.recording import EpisodeScene
@@ -131,6 +132,10 @@ class Desk:
         """Opens every episode anew when it is next asked for: its files, settings or labels may have changed."""
         for kept in (self._episodes, self._scales, self._scenes):
             kept.clear()
+
+    def told(self, message: str) -> str:
+        """A message about the catalogue's files as the browser may have it, without where they lie on this machine."""
+        return without_places(message, self.catalog.places())
 
     def predictor(self, checkpoint_id: str) -> Predictor:
         """The predictor of a checkpoint, not yet loaded.

@@ -151,7 +151,9 @@ def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[
             _PROOF_STYLE,
         ],
         allowed_paths=[],
-        blocked_paths=[str(path) for path in (*options.episode_roots(), *options.checkpoint_roots(), options.runs)],
+        blocked_paths=[
+            str(path) for path in (*options.episode_roots(), *options.checkpoint_roots(), options.runs, cache_folder())
+        ],
         show_error=False,
         footer_links=[],
         run_history=False,

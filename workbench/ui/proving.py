@@ -27,6 +27,7 @@ from model.config import preset_names
 from model.errors import ConfigError
 
 from ..catalog import Catalog
+from ..told import without_places
 
 Kind = Literal["prove", "diff", "knockout"]
 State = Literal["running", "finished", "failed", "cancelled"]
@@ -146,7 +147,7 @@ class ProofDesk:
             return RunView(kind=run.kind, state="cancelled", seconds=view.seconds)
         if code in (0, 1) and (run.folder / _result_name(run.kind)).is_file():
             return RunView(kind=run.kind, state="finished", done=view.total, total=view.total, seconds=view.seconds)
-        message = _last_words(log).replace(f"{run.folder}/", "")
+        message = without_places(_last_words(log), (run.folder, *self._catalog.places()))
         return RunView(kind=run.kind, state="failed", message=message, seconds=view.seconds)
 
     def cancel(self, name: str) -> None:

@@ -104,6 +104,7 @@ def make_server(desk: Desk, viewer: Viewer, uploads: UploadDesk | None = None) -
         uploads: What visitors bring; default: below the user's cache folder.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.told = desk.told
     app.include_router(make_api(desk))
     app.include_router(make_browse_api(desk))
     app.include_router(make_proof_api(ProofDesk(desk.catalog), desk.catalog))

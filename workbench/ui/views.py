@@ -41,7 +41,7 @@ def opening_payload(desk: Desk, query: Mapping[str, str], *, refresh: bool) -> J
     try:
         clip, problem = _clip(desk, session), ""
     except WorkbenchError as error:  # the lists still let the visitor choose another clip
-        clip, problem = None, str(error)
+        clip, problem = None, desk.told(str(error))
     return {
         "checkpoints": [{"id": row.id, "name": checkpoint_title(row)} for row in desk.catalog.checkpoints()],
         "listing": listing_payload(desk),
