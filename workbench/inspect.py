@@ -82,10 +82,10 @@ def inspect_episode(options: Options) -> None:
     if options.stride < 1:
         raise ConfigError(f"--stride must be at least 1, got {options.stride}")
     _check_out(options)
-    episode = recorded = open_episode(options.episode)
+    episode = open_episode(options.episode)
     if options.fov is not None:
         episode = with_field_of_view(episode, options.fov)
-    episode = with_labels(episode, options.labels, of=recorded.content_hash)
+    episode = with_labels(episode, options.labels)
     predictor = Predictor(options.checkpoint)
     steps = [int(step) for step in episode.frame_steps[:: options.stride]]
     foresights = list(predictor.foresee_range(episode, steps, progress=_progress))

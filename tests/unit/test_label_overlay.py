@@ -14,10 +14,12 @@ from model.cli import run_command
 from model.errors import AbsentError, ConfigError
 from tests.factories import make_recording
 from trainer.__main__ import COMMANDS
+from trainer.episodes.corrected import corrected
 from trainer.episodes.episode import Episode
 from trainer.episodes.open import find_episodes, open_episode
 from trainer.episodes.packed import PackedEpisode, save_packed
 from trainer.episodes.recording import Recording
+from trainer.episodes.source_settings import SourceSetting, ViewSetting
 from trainer.labels.depth_labeller import DepthLabeller
 from trainer.labels.jobs import Job, LabellerOptions, run_job
 from trainer.labels.overlay import Labelled, with_labels
@@ -177,6 +179,27 @@ def test_the_newest_label_is_used_and_the_others_are_said(bare: Episode, label: 
     store = LabelStore(tmp_path / "labels", "tracks")
     store.path(store.labels_of(bare.content_hash)[-1]).unlink()  # its mark alone is no label
     assert with_labels(bare, tmp_path / "labels").content_hash == first.content_hash
+
+
+@pytest.mark.parametrize(
+    ("setting", "used"),
+    [
+        (SourceSetting(invert_gripper_action=True), True),
+        (SourceSetting(static=ViewSetting(depth_factor=0.001)), True),  # colours are as they were
+        (SourceSetting(static=ViewSetting(turn="mirror")), False),
+        (SourceSetting(static=ViewSetting(swap_red_blue=True)), False),
+        (SourceSetting(static=ViewSetting(fov_degrees=60.0)), False),  # it has intrinsics, which anchors may be from
+    ],
+)
+def test_labels_outlive_a_source_setting_that_no_labeller_looks_at(
+    bare: Episode, label: Label, tmp_path: Path, setting: SourceSetting, used: bool
+) -> None:
+    label(TRACKS)
+    episode = with_labels(corrected(bare, setting), tmp_path / "labels")
+    assert isinstance(episode, Labelled)
+    assert episode.has_image_tracks("static") == used
+    assert ("made before this source was corrected" in " ".join(episode.info.notes)) == (not used)
+    assert episode.content_hash != with_labels(bare, tmp_path / "labels").content_hash
 
 
 def test_a_damaged_label_is_said_and_the_episode_opens(bare: Episode, label: Label, tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from model.errors import WorkbenchError
+from trainer.episodes.corrected import CorrectedLazyEpisode, CorrectedStreamEpisode
 from trainer.episodes.episode import Episode, View
 
 from .labeller import LabelKind
@@ -37,15 +38,15 @@ class FoundLabels:
         return not (self.depth or self.tracks or self.notes)
 
 
-def find_labels(episode: Episode, root: Path, content_hash: str) -> FoundLabels:
+def find_labels(episode: Episode, root: Path) -> FoundLabels:
     """Chooses the newest usable label of each kind and view.
 
     Args:
         episode: What its source has is not labelled over.
         root: The store.
-        content_hash: Of the episode that was labelled.
     """
-    found, notes = _newest(episode, root, "depth", content_hash)
+    usable, outdated = _labelled(episode)
+    found, notes = _newest(episode, root, "depth", usable)
     depth: dict[View, str] = {}
     for view, (key, facts) in found.items():
         if episode.info.depth_origin is not None:
@@ -56,7 +57,7 @@ def find_labels(episode: Episode, root: Path, content_hash: str) -> FoundLabels:
             depth[view] = key
             notes.append(f"{view}: pseudo depth {_made_by(facts)}, {_scale_words(facts.get('scale_audit'))}")
     tracks: dict[View, str] = {}
-    found, more = _newest(episode, root, "tracks", content_hash)
+    found, more = _newest(episode, root, "tracks", usable)
     for view, (key, facts) in found.items() if not episode.info.has_exact_flow else ():
         tracks[view] = key
         has_depth = view in depth or episode.has("depth", view)
@@ -66,20 +67,43 @@ def find_labels(episode: Episode, root: Path, content_hash: str) -> FoundLabels:
             notes.append(_without_depth(episode, view, root))
         elif not lifted:
             notes.append(f"{view}: 3D tracks are absent: the intrinsics are not known; a field of view supplies them")
+    if LabelStore(root, "depth").labels_of(*outdated) or LabelStore(root, "tracks").labels_of(*outdated):
+        more.append("labels made before this source was corrected are not used: they are of other images; label again")
     return FoundLabels(depth=depth, tracks=tracks, notes=(*notes, *more))
+
+
+def _labelled(episode: Episode) -> tuple[list[str], list[str]]:
+    """Content hashes whose labels are right for an episode, its own first, and those whose labels no longer are.
+
+    A recording's labels stay right while what is set for its source is nothing that a labeller looks at: a field of
+    view that was missing, what the actions mean.
+    """
+    usable, outdated = [episode.content_hash], list[str]()
+    while isinstance(episode, CorrectedLazyEpisode | CorrectedStreamEpisode):
+        looked_at = outdated or any(_is_looked_at(episode, view) for view in episode.info.views)
+        episode = episode.original
+        (outdated if looked_at else usable).append(episode.content_hash)
+    return usable, outdated
+
+
+def _is_looked_at(episode: CorrectedLazyEpisode | CorrectedStreamEpisode, view: View) -> bool:
+    """Whether a correction changes images, or the known camera that anchors of depth were made from."""
+    setting = episode.setting.view(view)
+    moved = setting.turn != "none" or setting.pose != "as-stored"
+    return moved or setting.swap_red_blue or (setting.gives_camera and episode.original.has("K", view))
 
 
 _METRIC_REMEDY = "Label depth again with --anchors, or with a metric --model"
 
 
 def _newest(
-    episode: Episode, root: Path, kind: LabelKind, content_hash: str
+    episode: Episode, root: Path, kind: LabelKind, content_hashes: Sequence[str]
 ) -> tuple[dict[View, tuple[str, Mapping[str, Any]]], list[str]]:
     """The newest label of each view whose images have the episode's size; and what is to be said of the others."""
     store = LabelStore(root, kind)
     by_view: dict[View, list[tuple[str, Mapping[str, Any]]]] = {}
     notes: list[str] = []
-    for key in store.labels_of(content_hash):
+    for key in store.labels_of(*content_hashes):
         try:
             facts = store.facts(key)
         except WorkbenchError as error:

@@ -34,14 +34,12 @@ from .tracks import ClipTracks, grid_points
 _KEPT_LABELS = 16
 
 
-def with_labels(episode: Episode, root: Path | None, *, of: str | None = None) -> Episode:
+def with_labels(episode: Episode, root: Path | None) -> Episode:
     """The episode with its labels; itself where the store has none that it lacks.
 
     Args:
         episode: As opened.
         root: The store of `python -m trainer label`; None = no labels.
-        of: Content hash that the labels were made for; default: the episode's. They differ where something was supplied
-            that no labeller looks at (a field of view).
 
     Raises:
         ConfigError: No such folder.
@@ -49,8 +47,8 @@ def with_labels(episode: Episode, root: Path | None, *, of: str | None = None) -
     if root is None:
         return episode
     check_store(root)
-    found = find_labels(episode, root, of or episode.content_hash)
-    return episode if found.nothing else Labelled(episode, root, found, of)
+    found = find_labels(episode, root)
+    return episode if found.nothing else Labelled(episode, root, found)
 
 
 def with_random_access(episode: Episode) -> Episode:
@@ -71,8 +69,8 @@ def check_store(root: Path | None) -> None:
 class Labelled(Episode):
     """Implements `Episode` over another one and its labels; see the module for what is laid over what."""
 
-    def __init__(self, episode: Episode, root: Path, found: FoundLabels, of: str | None) -> None:
-        self._base, self._root, self._found, self._of = episode, root, found, of
+    def __init__(self, episode: Episode, root: Path, found: FoundLabels) -> None:
+        self._base, self._root, self._found = episode, root, found
         pseudo = bool(found.depth)
         self._info = dataclasses.replace(
             episode.info,
@@ -84,7 +82,7 @@ class Labelled(Episode):
         self._content_hash = hashlib.sha256(" ".join(keys).encode()).hexdigest()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Labelled, (self._base, self._root, self._found, self._of)
+        return Labelled, (self._base, self._root, self._found)
 
     @property
     def base(self) -> Episode:
@@ -93,7 +91,7 @@ class Labelled(Episode):
 
     def over(self, base: Episode) -> Labelled:
         """The same labels over the same episode that is stored in another way (memory-mapped)."""
-        return Labelled(base, self._root, self._found, self._of)
+        return Labelled(base, self._root, self._found)
 
     @property
     def name(self) -> str:

@@ -67,12 +67,14 @@ class LabelStore:
         self._failure(key).unlink(missing_ok=True)
         return len(data)
 
-    def labels_of(self, content_hash: str) -> list[str]:
-        """The keys of an episode's labels, the newest last."""
-        try:
-            keys = [mark.name for mark in self._marks(content_hash).iterdir()]
-        except OSError:
-            return []
+    def labels_of(self, *content_hashes: str) -> list[str]:
+        """The keys of all labels of an episode, by the content hashes it may have been labelled under; newest last."""
+        keys: list[str] = []
+        for content_hash in content_hashes:
+            try:
+                keys += [mark.name for mark in self._marks(content_hash).iterdir()]
+            except OSError:
+                continue
         return sorted(filter(self.has, keys), key=lambda key: (self.path(key).stat().st_mtime_ns, key))
 
     def read(self, key: str) -> Label:
