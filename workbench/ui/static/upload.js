@@ -14,74 +14,83 @@ export function mountUpload(root, openEpisode) {
   root.replaceChildren(...skeleton());
   addStyle();
   const at = (name) => root.querySelector(`.fw-upload-${name}`);
-  let limits = null;
-  let sending = null;
-
-  const say = (message, bad = true) => {
-    at("said").textContent = message;
-    at("said").classList.toggle("fw-bad", bad);
-    at("said").hidden = !message;
-  };
-  const busy = (what) => {
-    at("busy").hidden = !what;
-    at("what").textContent = what ?? "";
-    for (const button of at("ways").children) button.disabled = Boolean(what);
-  };
-  const show = (listed) => {
-    limits = listed;
-    showOwn(root, listed, (name) => remove(name));
-  };
-
-  const take = async (collect) => {
-    if (sending) return say(words.one_at_a_time);
-    sending = { cancelled: false };
-    say("");
-    busy(words.reading_names);
-    try {
-      const files = await collect(limits?.files ?? Infinity);
-      if (!files.length) throw new Error(words.nothing);
-      const { upload } = await sendJson("POST", "uploads", { files: files.map(({ path, file }) => [path, file.size]) });
-      sending.upload = upload;
-      if (sending.cancelled) throw await cancelled(upload);
-      const found = await send(upload, files.map(({ file }) => file), sending, (done, total) => progress(at, done, total));
-      say(found.problems.join(" · "));
-      show(await askJson("uploads"));
-      await openEpisode(found.episode);
-    } catch (error) {
-      say(error.message, !sending.cancelled);
-    } finally {
-      sending = null;
-      busy(null);
-    }
-  };
-
+  const own = { limits: null, show: (listed) => { own.limits = listed; showOwn(root, listed, remove); } };
   const remove = async (name) => {
     try {
-      show(await sendJson("DELETE", name ? `uploads/${name}` : "uploads"));
-      say("");
+      own.show(await sendJson("DELETE", name ? `uploads/${name}` : "uploads"));
+      say(at, "");
       await openWhatIsLeft();
     } catch (error) {
-      say(error.message);
+      say(at, error.message);
     }
   };
+  const transfer = transfers(at, own, openEpisode);
+  at("cancel").addEventListener("click", transfer.cancel);
+  at("all").addEventListener("click", () => remove());
+  mountDrop(root, (data) => transfer.take(dropped(data)));
+  mountChoice(at, (files) => transfer.take(chosen(files)));
+  new IntersectionObserver((entries) => {
+    if (entries.at(-1).isIntersecting && transfer.idle()) askJson("uploads").then(own.show, (error) => say(at, error.message));
+  }).observe(root);
+}
 
-  at("cancel").addEventListener("click", () => {
+// One upload at a time: its files are announced, sent and opened, unless they are cancelled on the way.
+function transfers(at, own, openEpisode) {
+  let sending = null;
+  const bring = async (collect) => {
+    const files = await collect(own.limits?.files ?? Infinity);
+    if (!files.length) throw new Error(words.nothing);
+    const { upload } = await sendJson("POST", "uploads", { files: files.map(({ path, file }) => [path, file.size]) });
+    if (sending.cancelled) throw await cancelled(upload);
+    return send(upload, files.map(({ file }) => file), sending, (done, total) => progress(at, done, total));
+  };
+  const take = async (collect) => {
+    if (sending) return say(at, words.one_at_a_time);
+    sending = { cancelled: false };
+    say(at, "");
+    busy(at, words.reading_names);
+    try {
+      const found = await bring(collect);
+      say(at, found.problems.join(" · "));
+      own.show(await askJson("uploads"));
+      await openEpisode(found.episode);
+    } catch (error) {
+      say(at, error.message, !sending.cancelled);
+    } finally {
+      sending = null;
+      busy(at, null);
+    }
+  };
+  const cancel = () => {
     if (!sending) return;
     sending.cancelled = true;
     sending.request?.abort();
-  });
-  at("all").addEventListener("click", () => remove());
-  mountDrop(root, (data) => take(dropped(data)));
+  };
+  return { take, cancel, idle: () => !sending };
+}
+
+function say(at, message, bad = true) {
+  at("said").textContent = message;
+  at("said").classList.toggle("fw-bad", bad);
+  at("said").hidden = !message;
+}
+
+function busy(at, what) {
+  at("busy").hidden = !what;
+  at("what").textContent = what ?? "";
+  for (const button of at("ways").children) button.disabled = Boolean(what);
+}
+
+function mountChoice(at, take) {
   for (const way of ["files", "folder"]) {
     const input = at(`choose-${way}`);
     at(way).addEventListener("click", () => input.click());
     input.addEventListener("change", () => {
       const files = [...input.files];
       input.value = ""; // the same files may be chosen again
-      if (files.length) take(chosen(files));
+      if (files.length) take(files);
     });
   }
-  new IntersectionObserver((entries) => entries.at(-1).isIntersecting && !sending && askJson("uploads").then(show, (error) => say(error.message))).observe(root);
 }
 
 function skeleton() {
