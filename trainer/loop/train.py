@@ -45,7 +45,7 @@ from .setup import (
     stored_policy,
 )
 from .signals import stop_on_signals
-from .step import Updater
+from .step import Precision, Updater
 
 FINAL = "final"
 _log = logging.getLogger(__name__)
@@ -118,26 +118,8 @@ def _prepare(
             newest, policy=policy, ema=ema, optimizer=optimizer, metadata=read_json(newest / METADATA, CHECKPOINT)
         )
         _log.info("resumed from %s", newest)
-    sampling = Sampling(
-        batch_size=options.batch_size,
-        seed=options.seed,
-        flow_points=options.flow_points,
-        supervised=options.supervised,
-        random_shift=options.random_shift,
-        windows_per_segment=options.segment_size(config),
-    )
-    parameters = sum(parameter.numel() for parameter in policy.parameters())
-    _log.info("%s: %.2f M parameters, %s, %s", config.name, parameters / 1e6, device, precision)
-    metadata = {
-        "preset": config.name,
-        "parameters": parameters,
-        "encoders": encoder_facts(policy),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU",
-        "precision": precision,
-        "torch": torch.__version__,
-        "data": data,
-        "training": options.facts(),
-    }
+    metadata = _metadata(options, policy, device, precision, data)
+    _log.info("%s: %.2f M parameters, %s, %s", config.name, metadata["parameters"] / 1e6, device, precision)
     return Run(
         options=options,
         config=config,
@@ -154,18 +136,12 @@ def _prepare(
             seed=options.seed,
             compiled=options.compile,
         ),
-        schedule=Schedule(
-            steps=options.steps,
-            hours=options.hours,
-            peak_lr=options.lr,
-            warmup_steps=options.warmup_steps,
-            phase1_fraction=options.phase1_fraction,
-        ),
+        schedule=_schedule(options),
         batches=labelled_batches(
             episodes,
             config,
             policy.tokenize,
-            sampling,
+            _sampling(options, config),
             first=progress.step * options.accumulate,
             workers=options.workers,
             pin_memory=device.type == "cuda",
@@ -176,6 +152,43 @@ def _prepare(
         metadata=metadata,
         device=device,
         progress=progress,
+    )
+
+
+def _metadata(
+    options: TrainOptions, policy: Policy, device: torch.device, precision: Precision, data: dict[str, Any]
+) -> dict[str, Any]:
+    """What every checkpoint of the run says of itself."""
+    return {
+        "preset": policy.config.name,
+        "parameters": sum(parameter.numel() for parameter in policy.parameters()),
+        "encoders": encoder_facts(policy),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU",
+        "precision": precision,
+        "torch": torch.__version__,
+        "data": data,
+        "training": options.facts(),
+    }
+
+
+def _sampling(options: TrainOptions, config: PolicyConfig) -> Sampling:
+    return Sampling(
+        batch_size=options.batch_size,
+        seed=options.seed,
+        flow_points=options.flow_points,
+        supervised=options.supervised,
+        random_shift=options.random_shift,
+        windows_per_segment=options.segment_size(config),
+    )
+
+
+def _schedule(options: TrainOptions) -> Schedule:
+    return Schedule(
+        steps=options.steps,
+        hours=options.hours,
+        peak_lr=options.lr,
+        warmup_steps=options.warmup_steps,
+        phase1_fraction=options.phase1_fraction,
     )
 
 
