@@ -267,6 +267,19 @@ def test_times_that_cannot_be_are_one_error(tmp_path: Path, times: list[int], sa
         READER.open(path, 0)
 
 
+@pytest.mark.parametrize(("height", "width", "says"), [(1, 9000, "9000 x 1 pixels, at most"), (-2, -2, "-2 x -2")])
+def test_images_of_impossible_sizes_are_one_error(tmp_path: Path, height: int, width: int, says: str) -> None:
+    name = "sensor_msgs/msg/Image"
+    definition = TYPES[name].replace("uint32 height\nuint32 width", "int32 height\nint32 width")
+    path = tmp_path / "trial.mcap"
+    with path.open("wb") as file, Writer(file) as writer:
+        kind = writer.register_msgdef(name, HEADER.format(fields=definition))
+        pixels = {**image(np.zeros((1, 9000, 3), np.uint8), "rgb8"), "height": height, "width": width}
+        writer.write_message("/camera/image_raw", kind, {"header": STAMP, **pixels}, log_time=1, publish_time=1)
+    with pytest.raises((EpisodeError, UnsafeFileError), match=f"trial.mcap: .*{says}"):
+        READER.open(path, 0)
+
+
 def test_lens_distortion_is_removed_where_its_model_is_known(tmp_path: Path) -> None:
     import cv2
 

@@ -23,6 +23,7 @@ from ..episode import Episode, EpisodeInfo
 from ..identity import content_hash
 from ..lazy import LazyEpisode, Numbers
 from ..rotations import quaternion
+from ..schema import MAX_SIDE
 from .mcap_file import MAGIC, McapFile, Topic, open_mcap, schema_name
 from .mcap_frames import FrameTree
 from .mcap_images import colours, depth
@@ -126,6 +127,8 @@ class _Opening:
         message = file.message(topic, int(nearest[0]))
         first = colours(message, where)
         size = (first.shape[0], first.shape[1])
+        if max(size) > MAX_SIDE:
+            raise EpisodeError(f"{where}: images of {size[1]} x {size[0]} pixels, at most {MAX_SIDE} a side")
         lens = self._lens(name, size)
         straighten = None if lens is None else lens.straighten
 

@@ -60,7 +60,7 @@ def depth(message: Any, where: str) -> Float[np.ndarray, "h w"]:
 def _raster(message: Any, dtype: np.dtype, channels: int, where: str) -> np.ndarray:
     """(h, w, channels) of a raw image, whatever lies between its rows."""
     height, width, step = int(message.height), int(message.width), int(message.step)
-    if not 0 < height * width <= MAX_PIXELS:
+    if min(height, width) < 1 or height * width > MAX_PIXELS:
         raise UnsafeFileError(f"{where}: announces {width} x {height} pixels, at most {MAX_PIXELS}")
     row = width * channels * dtype.itemsize
     data = np.frombuffer(bytes(message.data), np.uint8)
