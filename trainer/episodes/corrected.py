@@ -218,7 +218,6 @@ def _corrected_camera(original: LazyEpisode, view: View, setting: ViewSetting) -
     camera = original.cameras[view]
     read_rgb, read_depth = camera.rgb, camera.depth
     K, pose = _camera(original, view, setting)
-    rows, columns = np.indices(camera.size, sparse=True)
 
     def rgb(index: int) -> UInt8[np.ndarray, "h w 3"]:
         image = turned(read_rgb(index), setting.turn)
@@ -229,7 +228,9 @@ def _corrected_camera(original: LazyEpisode, view: View, setting: ViewSetting) -
         return camera
 
     def depth(index: int) -> Float[np.ndarray, "h w"]:
-        return metric(turned(read_depth(index), setting.turn), rows, columns, setting, K)
+        stored = read_depth(index)  # a frame of another size is refused by whoever shows it
+        rows, columns = np.ogrid[: stored.shape[0], : stored.shape[1]]
+        return metric(turned(stored, setting.turn), rows, columns, setting, K)
 
     return dataclasses.replace(camera, depth=depth)
 
