@@ -14,7 +14,8 @@ from tests.factories import make_recording
 from trainer.episodes.packed import PackedEpisode, save_packed
 from trainer.labels.align import align
 from trainer.labels.anchors import find_anchors
-from trainer.labels.depth_labeller import DepthLabeller, depth_of
+from trainer.labels.depth_codes import depth_of
+from trainer.labels.depth_labeller import DepthLabeller
 from trainer.labels.depth_network import TransformersDepth
 
 

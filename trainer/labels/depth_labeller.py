@@ -17,20 +17,19 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt16
+from jaxtyping import Float, Float32
 
 from model.errors import ConfigError, EpisodeError
-from trainer.episodes.codecs import metres, quantise_depth
 from trainer.episodes.episode import Episode, View
 
 from .align import AlignedSpace, Alignment, align
 from .anchors import AnchorSource, find_anchors
+from .depth_codes import encode
 from .depth_network import DepthNetwork, PluginDepth, TransformersDepth
 from .labeller import Label, LabelKind
 
 _VERSION = 1
 _SAMPLES = 400
-_LEVELS = 65534  # codes of relative depth; 65535 = invalid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +95,7 @@ class DepthLabeller:
             fit = _align_clips(raw, self._temporal.space, self._single(frames))
             raw, metric = fit.metres(raw), True
             audit = {"anchors_from": "model", **dataclasses.asdict(fit)}
-        codes, coding = _encode(_shrunk(raw, self.max_side), metric=metric)
+        codes, coding = encode(_shrunk(raw, self.max_side), metric=metric)
         facts = {
             "scale_audit": audit,
             "labeller": dict(self.identity),
@@ -125,26 +124,6 @@ class DepthLabeller:
         return None if self.temporal is None else PluginDepth(self.temporal)
 
 
-def depth_of(label: Label, view: View, frame: int, size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
-    """One frame of a stored label at the size of the images (nearest: depth is never blended over an edge).
-
-    Raises:
-        EpisodeError: The label has no depth of this view or frame.
-    """
-    try:
-        codes, coding = label.arrays[f"{view}.depth"][frame], label.facts["coding"]
-        if coding is None:
-            depth = metres(codes)
-        else:
-            low, high = float(coding["low"]), float(coding["high"])
-            depth = np.where(codes == _LEVELS + 1, np.nan, low + codes.astype(np.float32) * ((high - low) / _LEVELS))
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise EpisodeError(f"the label has no depth of '{view}' at frame {frame}; label again") from None
-    rows = (np.arange(size[0]) + 0.5) * depth.shape[0] / size[0]
-    columns = (np.arange(size[1]) + 0.5) * depth.shape[1] / size[1]
-    return depth.astype(np.float32)[rows.astype(np.int64)[:, None], columns.astype(np.int64)]
-
-
 def _align_clips(
     raw: Float[np.ndarray, "f h w"], space: AlignedSpace, metric: Float32[np.ndarray, "f h w"]
 ) -> Alignment:
@@ -154,19 +133,6 @@ def _align_clips(
     frame = np.arange(n_frames).repeat(_SAMPLES)
     at = (frame, rng.integers(0, height, len(frame)), rng.integers(0, width, len(frame)))
     return align(raw[at], metric[at].astype(np.float64), frame, space)
-
-
-def _encode(
-    depth: Float[np.ndarray, "f h w"], *, metric: bool
-) -> tuple[UInt16[np.ndarray, "f h w"], dict[str, float] | None]:
-    """Codes of 0.1 mm, or of a 65534th of the clip's range where there is no unit."""
-    if metric:
-        return quantise_depth(depth), None
-    valid = np.isfinite(depth)
-    low, high = (float(depth[valid].min()), float(depth[valid].max())) if valid.any() else (0.0, 0.0)
-    span = (high - low) or 1.0
-    codes = np.where(valid, np.round((np.where(valid, depth, low) - low) / span * _LEVELS), _LEVELS + 1)
-    return codes.astype(np.uint16), {"low": low, "high": low + span}
 
 
 def _shrunk(depth: Float[np.ndarray, "f h w"], side: int) -> Float[np.ndarray, "f h w"]:

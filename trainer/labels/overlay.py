@@ -24,7 +24,7 @@ from trainer.episodes.cache import mapped
 from trainer.episodes.camera import Camera
 from trainer.episodes.episode import Episode, EpisodeInfo, Field, Tracks, View
 
-from .depth_labeller import depth_of
+from .depth_codes import depth_of
 from .found import FoundLabels, find_labels
 from .labeller import Label, LabelKind
 from .store import LabelStore
