@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 from model.errors import WorkbenchError
 from trainer.episodes.episode import DepthOrigin, DepthScale
 from trainer.episodes.open import find_datasets, open_episode, split_name
-from trainer.episodes.readers.reader import EpisodeSummary, Reader, depth_kind
+from trainer.episodes.readers.packed import summary_of
+from trainer.episodes.readers.reader import EpisodeSummary, Reader
 from trainer.files import replace_file
 
 from .catalog_rows import Listed
@@ -164,16 +165,7 @@ def _list(path: Path, reader: Reader) -> Iterator[Listed]:
         return
     episode = open_episode(f"{path}#0")  # reads its manifest and meta data only
     info = episode.info
-    summary = EpisodeSummary(
-        name=episode.name,
-        source=info.source,
-        instruction=info.instruction,
-        length=info.length,
-        views=info.views,
-        depth=depth_kind(info),
-        outcome=info.outcome,
-        task=info.task,
-    )
+    summary = summary_of(episode.name, info)
     yield Listed(
         index=0,
         summary=summary,

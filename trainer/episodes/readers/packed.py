@@ -8,7 +8,7 @@ from pathlib import Path
 from model.errors import EpisodeError
 from trainer.files import MANIFEST
 
-from ..episode import Episode
+from ..episode import Episode, EpisodeInfo
 from ..packed import PackedEpisode
 from ..schema import ARRAYS_FILE, META_FILE
 from .reader import EpisodeSummary, Reader, depth_kind
@@ -26,24 +26,27 @@ class PackedReader:
 
     def episodes(self, path: Path) -> Sequence[EpisodeSummary]:
         """The one episode; reads manifest.json and meta.json."""
-        info = PackedEpisode(path).info
-        summary = EpisodeSummary(
-            name=f"{path}#0",
-            source=info.source,
-            instruction=info.instruction,
-            length=info.length,
-            views=info.views,
-            depth=depth_kind(info),
-            outcome=info.outcome,
-            task=info.task,
-        )
-        return (summary,)
+        return (summary_of(f"{path}#0", PackedEpisode(path).info),)
 
     def open(self, path: Path, index: int) -> Episode:
         """The episode; only index 0 exists."""
         if index != 0:
             raise EpisodeError(f"{path}: has one episode, #0; asked for #{index}")
         return PackedEpisode(path)
+
+
+def summary_of(name: str, info: EpisodeInfo) -> EpisodeSummary:
+    """What a list says of an episode whose meta data is known."""
+    return EpisodeSummary(
+        name=name,
+        source=info.source,
+        instruction=info.instruction,
+        length=info.length,
+        views=info.views,
+        depth=depth_kind(info),
+        outcome=info.outcome,
+        task=info.task,
+    )
 
 
 READER: Reader = PackedReader()
