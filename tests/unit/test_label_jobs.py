@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Sequence
@@ -146,6 +147,38 @@ def test_a_damaged_or_huge_label_is_one_error(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(store_module, "MAX_LABEL_BYTES", 10)
     with pytest.raises(UnsafeFileError, match="too large"):
         store.read("ab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("header", "data"),
+    [
+        ({"__metadata__": {"facts": "{}"}, "a": {"dtype": "BF16", "shape": [1, 2], "data_offsets": [0, 4]}}, 4),
+        ({"__metadata__": {"facts": "{}"}, "a": {"dtype": "F8_E4M3", "shape": [1, 4], "data_offsets": [0, 4]}}, 4),
+        ({"__metadata__": {"facts": "{}"}, "a": {"dtype": "F16", "shape": [], "data_offsets": [0, 2]}}, 2),
+        ({"__metadata__": {"facts": "{}"}, "a": {"dtype": "F16", "shape": [0, 1 << 62], "data_offsets": [0, 0]}}, 0),
+        ({"__metadata__": {"facts": "{}"}, "a": {"dtype": "F16", "shape": [1 << 40], "data_offsets": [0, 4]}}, 4),
+        ({"__metadata__": {"facts": "[1]"}}, 0),
+        ({"__metadata__": {"facts": "[" * 100_000}}, 0),
+        ({"__metadata__": {}}, 0),
+    ],
+    ids=["bfloat16", "float8", "scalar", "empty", "huge", "facts-list", "facts-deep", "no-facts"],
+)
+def test_a_label_whose_header_lies_is_one_error(tmp_path: Path, header: dict[str, object], data: int) -> None:
+    store, text = LabelStore(tmp_path, "depth"), json.dumps(header).encode()
+    store.path("ab" * 32).parent.mkdir(parents=True)
+    store.path("ab" * 32).write_bytes(len(text).to_bytes(8, "little") + text + bytes(data))
+    with pytest.raises(EpisodeError, match=r"abab.*\.safetensors: damaged \(.+\); delete it and label again"):
+        store.read("ab" * 32, 0)
+
+
+def test_a_frame_is_read_alone(tmp_path: Path) -> None:
+    store, values = LabelStore(tmp_path, "depth"), np.arange(24.0).reshape(4, 3, 2)
+    store.write("ab" * 32, Label(arrays={"a": values}, facts={"x": 1}))
+    part = store.read("ab" * 32, 2)
+    assert part.facts == {"x": 1}
+    np.testing.assert_array_equal(part.arrays["a"], values[2:3])
+    with pytest.raises(EpisodeError, match="damaged"):
+        store.read("ab" * 32, 4)  # it has fewer frames than its episode
 
 
 def test_success_forgets_the_failure(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from trainer.episodes.open import find_episodes, open_episode
 from trainer.episodes.packed import PackedEpisode, save_packed
 from trainer.episodes.recording import Recording
 from trainer.episodes.source_settings import SourceSetting, ViewSetting
+from trainer.labels import labeller as stored
 from trainer.labels.depth_labeller import DepthLabeller
 from trainer.labels.jobs import Job, LabellerOptions, run_job
 from trainer.labels.overlay import Labelled, with_labels
@@ -210,6 +212,27 @@ def test_a_damaged_label_is_said_and_the_episode_opens(bare: Episode, label: Lab
     episode = with_labels(bare, tmp_path / "labels")
     assert "damaged" in " ".join(episode.info.notes)
     assert episode.rgb("static", 0).shape == (*SIZE, 3)
+
+
+def test_a_long_video_s_label_never_lies_in_memory(bare: Episode, label: Label, tmp_path: Path) -> None:
+    label(TRACKS)
+    store, frames, grid = LabelStore(tmp_path / "labels", "tracks"), len(bare.frame_steps), 64
+    (key,) = store.labels_of(bare.content_hash)
+    shape = (frames, grid * grid, 20)
+    arrays = {"static.displacement": np.zeros((*shape, 2), np.float16), "static.visible": np.ones(shape, bool)}
+    size = store.write(key, stored.Label(arrays=arrays, facts={**store.facts(key), "grid": grid}))
+    episode = with_labels(bare, tmp_path / "labels")
+    assert isinstance(episode, Labelled)
+    tracemalloc.start()
+    try:
+        for step in episode.frame_steps:
+            assert episode.image_tracks("static", int(step), np.ones((1, 2)), episode.frame_steps[-1:])[1].shape == (
+                1,
+                1,
+            )
+        assert tracemalloc.get_traced_memory()[1] < size / 2
+    finally:
+        tracemalloc.stop()
 
 
 def test_it_travels_to_other_processes(label: Label) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,9 @@ from trainer.episodes.episode import Episode, EpisodeInfo, Field, Tracks, View
 
 from .depth_codes import depth_of
 from .found import FoundLabels, find_labels
-from .labeller import Label, LabelKind
 from .store import LabelStore
 from .track_labeller import tracks_of
 from .tracks import ClipTracks, grid_points
-
-_KEPT_LABELS = 16
 
 
 def with_labels(episode: Episode, root: Path | None) -> Episode:
@@ -153,8 +150,8 @@ class Labelled(Episode):
         """Float32 metres along the optical axis, NaN = invalid; pseudo where `info.depth_origin` says so."""
         if view not in self._found.depth:
             return self._base.depth(view, step)
-        label = _read(self._root, "depth", self._found.depth[view])
-        return depth_of(label, view, self._frame(step), self.image_size(view))
+        label = LabelStore(self._root, "depth").read(self._found.depth[view], self._frame(step))
+        return depth_of(label, view, 0, self.image_size(view))
 
     def intrinsics(self, view: View) -> Float[np.ndarray, "3 3"]:
         """K in pixels of the stored image size."""
@@ -195,7 +192,7 @@ class Labelled(Episode):
         Raises:
             AbsentError: No tracker looked at this view.
         """
-        return self._clip(view).grid
+        return self._tracks_from(view, 0).grid
 
     def image_tracks(
         self, view: View, step: int, uv: Float[np.ndarray, "p 2"], later: Integer[np.ndarray, " l"]
@@ -205,8 +202,9 @@ class Labelled(Episode):
         Raises:
             AbsentError: No tracker looked at this view.
         """
-        frames = np.array([self._frames.get(int(when), -1) for when in later], np.int64)
-        return self._clip(view).follow(self._frame(step), uv, frames.tolist())
+        first = self._frame(step)
+        ahead = [self._frames.get(int(when), -1) - first for when in later]
+        return self._tracks_from(view, first).follow(0, uv, ahead)
 
     def own_motion(self, view: View, step: int, later: int) -> Float[np.ndarray, "h w 2"]:
         """How far pixels move in the image, as the grid point next to each; the camera is taken to stand still.
@@ -215,23 +213,25 @@ class Labelled(Episode):
         """
         if view not in self._found.tracks:
             return self._base.own_motion(view, step, later)
-        clip, first = self._clip(view), self._frame(step)
-        last = int(np.searchsorted(self.frame_steps, later, side="right")) - 1
-        last = min(last, first + clip.displacement.shape[2])
+        first = self._frame(step)
+        clip = self._tracks_from(view, first)
+        ahead = int(np.searchsorted(self.frame_steps, later, side="right")) - 1 - first
+        ahead = min(ahead, clip.displacement.shape[2])
         height, width = clip.size
         motion = np.zeros((height, width, 2))
-        if last > first:
+        if ahead > 0:
             points = grid_points(clip.size, clip.grid)
-            moved, seen = clip.follow(first, points, [last])
+            moved, seen = clip.follow(0, points, [ahead])
             far = np.where(seen[:, 0], np.linalg.norm(moved[:, 0] - points, axis=1), 0.0)
             rows = (np.arange(height) * clip.grid // height)[:, None]
             motion[..., 0] = far.reshape(clip.grid, clip.grid)[rows, np.arange(width) * clip.grid // width]
         return motion
 
-    def _clip(self, view: View) -> ClipTracks:
+    def _tracks_from(self, view: View, frame: int) -> ClipTracks:
+        """The tracks of one start alone, as frame 0 of what is returned."""
         if view not in self._found.tracks:
             raise AbsentError(f"{self.name}: no tracker looked at '{view}'")
-        return tracks_of(_read(self._root, "tracks", self._found.tracks[view]), view)
+        return tracks_of(LabelStore(self._root, "tracks").read(self._found.tracks[view], frame), view)
 
     @cached_property
     def _frames(self) -> dict[int, int]:
@@ -241,9 +241,3 @@ class Labelled(Episode):
         if step not in self._frames:
             raise EpisodeError(f"{self.name}: no image at step {step}")
         return self._frames[step]
-
-
-@lru_cache(maxsize=_KEPT_LABELS)
-def _read(root: Path, kind: LabelKind, key: str) -> Label:
-    """A label in memory; its name is that of its content, so it never goes stale."""
-    return LabelStore(root, kind).read(key)

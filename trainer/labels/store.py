@@ -10,9 +10,10 @@ A run is therefore a plan minus what exists, whoever made it and however the las
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -23,6 +24,14 @@ from .labeller import Label, LabelKind
 
 MAX_LABEL_BYTES = 4 << 30
 _FACTS = "facts"
+_DAMAGE = (
+    KeyError,
+    ValueError,
+    OSError,
+    RecursionError,
+    TypeError,
+    AttributeError,
+)  # the last two: kinds numpy has not
 _STORE = FolderKind(
     name="a label store", remedy="delete it and label again", error=EpisodeError, unsafe=UnsafeFileError
 )
@@ -77,9 +86,24 @@ class LabelStore:
                 continue
         return sorted(filter(self.has, keys), key=lambda key: (self.path(key).stat().st_mtime_ns, key))
 
-    def read(self, key: str) -> Label:
-        """A label with its arrays in memory. Raises as `facts`."""
-        return self._open(key, with_arrays=True)
+    def read(self, key: str, frame: int | None = None) -> Label:
+        """A label with its arrays in memory.
+
+        Args:
+            key: Its name.
+            frame: Of each array take this entry of the first dimension alone, as a clip of one frame. Nothing else is
+                read, so that a page or a training run needs no memory for the labels of long videos.
+
+        Raises:
+            EpisodeError: There is none, it is damaged, or it has no such frame.
+            UnsafeFileError: It is larger than any label.
+        """
+        with self._open(key) as (file, facts):
+            names = file.keys()
+            if frame is None:
+                return Label(arrays={name: file.get_tensor(name) for name in names}, facts=facts)
+            arrays = {name: file.get_slice(name)[frame : frame + 1] for name in names}
+            return Label(arrays=arrays, facts=facts)
 
     def facts(self, key: str) -> Mapping[str, Any]:
         """What a label says of itself; its arrays are not read.
@@ -88,9 +112,12 @@ class LabelStore:
             EpisodeError: There is none, or it is damaged.
             UnsafeFileError: It is larger than any label.
         """
-        return self._open(key, with_arrays=False).facts
+        with self._open(key) as (_, facts):
+            return facts
 
-    def _open(self, key: str, *, with_arrays: bool) -> Label:
+    @contextmanager
+    def _open(self, key: str) -> Generator[tuple[Any, Mapping[str, Any]]]:
+        """The file and its facts, every way in which either can be damaged told in one way."""
         from safetensors import SafetensorError, safe_open
 
         path = self.path(key)
@@ -101,10 +128,11 @@ class LabelStore:
         try:
             with safe_open(path, framework="numpy") as file:
                 facts = json.loads((file.metadata() or {})[_FACTS])
-                names = file.keys() if with_arrays else ()
-                return Label(arrays={name: file.get_tensor(name) for name in names}, facts=facts)
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise EpisodeError(f"{path}: damaged ({error}); delete it and label again") from None
+                if not isinstance(facts, dict):
+                    raise TypeError(f"'{_FACTS}' is no JSON object")
+                yield file, cast("dict[str, Any]", facts)
+        except (SafetensorError, *_DAMAGE) as error:
+            raise EpisodeError(f"{path}: damaged ({str(error)[:120]}); delete it and label again") from None
 
     def fail(self, key: str, episode: str, error: str) -> None:
         """Notes that a label could not be made, and why."""

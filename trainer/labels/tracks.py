@@ -32,7 +32,7 @@ class ClipTracks:
         grid: Points along each axis; point (i, j) starts at ((j + 0.5) w / grid, (i + 0.5) h / grid).
         displacement: Pixels (u, v) from the start, entry l = the (l + 1)-th later frame; where not visible, where the
             point was last seen. Zero beyond the clip's end.
-        visible: Seen there.
+        visible: Seen there; false beyond the clip's end.
     """
 
     size: tuple[int, int]
@@ -59,9 +59,9 @@ class ClipTracks:
         Returns:
             Pixels, and whether the point is seen there.
         """
-        n_frames, _, reach, _ = self.displacement.shape
+        reach = self.displacement.shape[2]
         ahead = np.asarray(later, np.int64) - frame
-        known = (ahead > 0) & (ahead <= reach) & (np.asarray(later) < n_frames)
+        known = (ahead > 0) & (ahead <= reach)  # beyond the clip's end nothing is marked as seen
         entry = np.clip(ahead - 1, 0, reach - 1)
         points = self.nearest(uv)[:, None]
         moved = uv[:, None] + self.displacement[frame][points, entry].astype(np.float64)
