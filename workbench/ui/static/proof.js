@@ -1,8 +1,8 @@
-// The Proof tab: start a proof, a comparison of masks or knock-outs, follow the run, draw what it found. The run's name
-// is kept here and nowhere else, so nobody else can see it.
+// The Proof tab: start a proof, a comparison of masks or knock-outs, follow the run, draw what it found.
 import { address, askJson, sendJson } from "./request.js";
 import { fill, make, visible } from "./dom.js";
 import { drawKnockouts } from "./knockouts.js";
+import { oneRun } from "./one_run.js";
 import { state } from "./store.js";
 import text from "./text.js";
 
@@ -10,78 +10,64 @@ const PERIOD_MS = 700;
 
 export function mountProof(root) {
   const at = (name) => root.querySelector(`.fw-${name}`);
-  let run = null;
-
   const say = (message) => { at("problem").textContent = message; at("problem").hidden = !message; };
+  const run = oneRun("proof/runs", PERIOD_MS);
 
   const begin = async (wish) => {
     say("");
     try {
-      if (run) await sendJson("DELETE", `proof/runs/${run}`); // one run a window
-      run = (await sendJson("POST", "proof/runs", wish)).run;
-      at("files").hidden = true;
-      at("what").textContent = text.proof_starting;
-      at("progress").removeAttribute("value");
-      at("running").hidden = false;
-      follow(run);
+      const ended = await run.follow(() => start(at, wish), (now) => progress(at, now));
+      if (!ended) return;
+      at("running").hidden = true;
+      if (ended.state === "finished") await show(root, at, ended.name);
+      else say(ended.state === "cancelled" ? text.proof_cancelled : ended.message);
     } catch (error) {
-      run = null;
       at("running").hidden = true;
       say(error.message);
     }
   };
 
-  const follow = async (mine) => {
-    while (run === mine) {
-      try {
-        const { state, done, total, what, message, seconds } = await askJson(`proof/runs/${mine}`);
-        if (run !== mine) return;
-        if (total) at("progress").value = done / total;
-        at("what").textContent = `${what || text.proof_starting} · ${Math.round(seconds)} s`;
-        if (state !== "running") {
-          run = null;
-          at("running").hidden = true;
-          if (state === "finished") await show(mine);
-          else say(state === "cancelled" ? text.proof_cancelled : message);
-          return;
-        }
-      } catch (error) {
-        if (run === mine) run = null;
-        at("running").hidden = true;
-        say(error.message);
-        return;
-      }
-      await new Promise((resolve) => setTimeout(resolve, PERIOD_MS));
-    }
-  };
-
-  const show = async (name) => {
-    const result = await askJson(`proof/runs/${name}/result`);
-    root.dataset.shown = result.kind;
-    at("proved").hidden = result.kind === "knockout";
-    at("knocked").hidden = result.kind !== "knockout";
-    offer(name, result.kind);
-    if (result.kind === "prove") at("proved").innerHTML = result.markup; // made and escaped by the server
-    if (result.kind === "diff") at("proved").replaceChildren(...differences(result));
-    if (result.kind === "knockout") await drawKnockouts(at("knocked"), result);
-  };
-
-  const offer = (name, kind) => {
-    at("files").hidden = kind === "diff";
-    at("html").hidden = kind !== "prove";
-    at("json").href = address(`proof/runs/${name}/files/${kind === "prove" ? "proof" : "knockout"}.json`, {});
-    at("html").href = address(`proof/runs/${name}/files/proof.html`, {});
-    for (const link of [at("json"), at("html")]) link.download = "";
-  };
-
   at("prove").addEventListener("click", () => begin({ kind: "prove", subject: at("subject").value, level: at("level").value, everything: at("everything").checked, spec: at("spec").value }));
   at("diff").addEventListener("click", () => begin({ kind: "diff", subject: at("subject").value, spec: at("spec").value, against: at("against").value }));
   at("knockout").addEventListener("click", () => begin({ kind: "knockout", subject: at("trained-subject").value, episode: at("on").value, other: at("other").value, against: at("trained").value }));
-  at("cancel").addEventListener("click", () => run && sendJson("DELETE", `proof/runs/${run}`).catch((error) => say(error.message)));
+  at("cancel").addEventListener("click", () => run.cancel().catch((error) => say(error.message)));
   at("proved").addEventListener("click", (event) => choose(at("proved"), event));
 
   const refresh = () => visible(root) && askJson("proof/choices").then((choices) => offerChoices(at, choices), (error) => say(error.message));
   new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && refresh()).observe(root);
+}
+
+async function start(at, wish) {
+  const { run } = await sendJson("POST", "proof/runs", wish);
+  at("files").hidden = true;
+  at("what").textContent = text.proof_starting;
+  at("progress").removeAttribute("value");
+  at("running").hidden = false;
+  return run;
+}
+
+function progress(at, { done, total, what, seconds }) {
+  if (total) at("progress").value = done / total;
+  at("what").textContent = `${what || text.proof_starting} · ${Math.round(seconds)} s`;
+}
+
+async function show(root, at, name) {
+  const result = await askJson(`proof/runs/${name}/result`);
+  root.dataset.shown = result.kind;
+  at("proved").hidden = result.kind === "knockout";
+  at("knocked").hidden = result.kind !== "knockout";
+  offerFiles(at, name, result.kind);
+  if (result.kind === "prove") at("proved").innerHTML = result.markup; // made and escaped by the server
+  if (result.kind === "diff") at("proved").replaceChildren(...differences(result));
+  if (result.kind === "knockout") await drawKnockouts(at("knocked"), result);
+}
+
+function offerFiles(at, name, kind) {
+  at("files").hidden = kind === "diff";
+  at("html").hidden = kind !== "prove";
+  at("json").href = address(`proof/runs/${name}/files/${kind === "prove" ? "proof" : "knockout"}.json`, {});
+  at("html").href = address(`proof/runs/${name}/files/proof.html`, {});
+  for (const link of [at("json"), at("html")]) link.download = "";
 }
 
 // Fills the lists and keeps what was chosen.
