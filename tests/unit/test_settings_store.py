@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from trainer.episodes.open import find_episodes, open_as_recorded, open_episode
 from trainer.episodes.packed import PackedEpisode, save_packed
 from trainer.episodes.settings_store import (
     add_setting,
+    move_settings,
     remove_setting,
     setting_mark,
     setting_of,
@@ -171,6 +174,44 @@ def test_a_huge_file_is_not_read(packed: Path) -> None:
         open_episode(packed / "one")
 
 
+def test_a_moved_dataset_keeps_its_settings_when_told(packed: Path, tmp_path: Path) -> None:
+    add_setting(packed / "one", BGR)
+    add_setting(packed / "two", ROTATED)
+    corrected_one = open_episode(packed / "one").content_hash
+    moved = packed.rename(tmp_path / "moved")
+    assert open_episode(moved / "one").info.corrected == ()
+    with pytest.raises(ConfigError, match="does not exist"):
+        move_settings(packed, tmp_path / "nowhere")
+    assert move_settings(packed, moved) == 2
+    assert open_episode(moved / "one").content_hash == corrected_one
+    assert [item.source for item in stored_settings()] == [moved / "one", moved / "two"]  # type: ignore[union-attr]
+    assert move_settings(packed, moved) == 0
+    add_setting(packed, ROTATED)  # of another dataset that came to the old place
+    add_setting(packed / "one", BGR)
+    with pytest.raises(ConfigError, match=r"one: something is set for it already"):
+        move_settings(packed, moved)
+    assert setting_of(packed).setting == ROTATED  # type: ignore[union-attr]
+
+
+_ADDS = """
+import sys
+from pathlib import Path
+from trainer.episodes.settings_store import add_setting
+from trainer.episodes.source_settings import SourceSetting
+
+for number in range(8):
+    add_setting(Path(sys.argv[1]), SourceSetting(control_hz=float(sys.argv[2]) + number))
+"""
+
+
+def test_two_programs_that_set_at_once_lose_nothing(packed: Path) -> None:
+    children = [subprocess.Popen([sys.executable, "-c", _ADDS, str(packed), start]) for start in ("10", "50")]
+    assert [child.wait(60) for child in children] == [0, 0]
+    stored = setting_of(packed)
+    assert stored is not None
+    assert sorted(step.control_hz or 0 for step in stored.steps) == [*range(10, 18), *range(50, 58)]
+
+
 def test_the_command_lists_sets_undoes_and_removes(packed: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*words: str) -> tuple[int, str, str]:
         code = run_command("trainer", COMMANDS, ["sources", *words])
@@ -183,6 +224,11 @@ def test_the_command_lists_sets_undoes_and_removes(packed: Path, capsys: pytest.
     code, out, _ = run("list")
     assert (code, out) == (0, f"{one}\n  static flipped upside-down\n  because: seen\n")
     assert json.loads(run("list", one, "--machine")[1])[0]["setting"] == {"static": {"turn": "flip"}, "why": ["seen"]}
+    (packed / "one").rename(packed / "new")
+    assert "does not exist any more; `sources move`" in run("list")[1]
+    assert run("move", one)[0] == 2
+    assert run("move", one, str(packed / "new")) == (0, f"{packed / 'new'}: 1 setting counts here now\n", "")
+    one = str(packed / "new")
     assert run("undo", one) == (0, f"{one}: nothing is set any more\n", "")
     assert run("remove", one)[0] == 1
     assert run("set", one, "--setting", "{")[0] == 2

@@ -3,19 +3,24 @@
 A setting belongs to a place: a dataset (what PATH names in PATH#INDEX), or a folder for everything at or below it. The
 nearest one counts. What was found one after the other is kept as steps, so that the last can be undone.
 
+A place, not content: folders have no content of their own, two labs' datasets may share all their metadata, and a wrong
+correction that nobody asked for is worse than one that is missing. Where a dataset has moved, `move_settings` follows.
+
     $FORESIGHT_CONFIG, else $XDG_CONFIG_HOME/foresight-workbench, else ~/.config/foresight-workbench
       sources/SHA256_OF_THE_PLACE.json   {"format", "version", "source", "steps": [setting, ...]}
+      sources/lock                       held while a setting is changed, by whichever thread or process
 """
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import json
 import os
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,7 +37,6 @@ _KIND = FolderKind(
     unsafe=UnsafeFileError,
 )
 _MAX_STEPS = 32
-_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +118,7 @@ def add_setting(path: Path, setting: SourceSetting, *, scope: Path | None = None
         raise ConfigError("this setting changes nothing")
     if scope not in _places(path):
         raise ConfigError(f"{scope}: a setting found on {path} can only be for it or a folder around it")
-    with _LOCK:
+    with _alone():
         before = setting_of(path)
         steps = (*(before.steps if before else ()), setting)
         if len(steps) > _MAX_STEPS:
@@ -135,7 +139,7 @@ def undo_setting(path: Path) -> StoredSetting | None:
     Raises:
         ConfigError: Nothing is set for it.
     """
-    with _LOCK:
+    with _alone():
         before = setting_of(path)
         if before is None:
             raise ConfigError(f"{path}: nothing is set for this source")
@@ -149,20 +153,63 @@ def undo_setting(path: Path) -> StoredSetting | None:
 
 def remove_setting(place: Path) -> bool:
     """Removes what is set for exactly this dataset or folder, damaged or not; says whether there was something."""
-    file = _file(place.resolve())
-    existed = file.exists()
-    file.unlink(missing_ok=True)
-    return existed
+    with _alone():
+        file = _file(place.resolve())
+        existed = file.exists()
+        file.unlink(missing_ok=True)
+        return existed
+
+
+def move_settings(old: Path, new: Path) -> int:
+    """Lets what is set at and below a place that was moved or renamed count for where it is now; how many those were.
+
+    Raises:
+        ConfigError: `new` does not exist, or something else is set there already. Nothing was moved then.
+        OSError: The folder of settings cannot be written.
+    """
+    old, new = old.resolve(), new.resolve()
+    if not new.exists():
+        raise ConfigError(f"{new}: does not exist")
+    with _alone():
+        moved: list[tuple[StoredSetting, StoredSetting]] = []
+        for before in stored_settings():
+            if not isinstance(before, StoredSetting) or not before.source.is_relative_to(old):
+                continue
+            place = new / before.source.relative_to(old)
+            after = replace(before, source=place, file=_file(place))
+            if after.file.exists() and _read(after.file).steps != after.steps:
+                raise ConfigError(
+                    f"{place}: something is set for it already; `python -m trainer sources remove` it first"
+                )
+            moved.append((before, after))
+        for _, after in moved:
+            _write(after)
+        for before in {before.file for before, _ in moved} - {after.file for _, after in moved}:
+            before.unlink(missing_ok=True)
+    return len(moved)
 
 
 def remove_lost_settings(below: Path) -> int:
     """Removes what is set for sources below a folder that are not there any more; how many those were."""
     below, removed = below.resolve(), 0
-    for stored in stored_settings():
-        if isinstance(stored, StoredSetting) and stored.source.is_relative_to(below) and not stored.source.exists():
-            stored.file.unlink(missing_ok=True)
-            removed += 1
+    if not settings_folder().is_dir():
+        return removed
+    with _alone():
+        for stored in stored_settings():
+            if isinstance(stored, StoredSetting) and stored.source.is_relative_to(below) and not stored.source.exists():
+                stored.file.unlink(missing_ok=True)
+                removed += 1
     return removed
+
+
+@contextmanager
+def _alone() -> Generator[None]:
+    """While a setting is read, changed and written, no other thread or process may; a killed one lets go."""
+    folder = settings_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _places(path: Path) -> Iterator[Path]:
@@ -177,7 +224,6 @@ def _file(place: Path) -> Path:
 
 def _write(stored: StoredSetting) -> None:
     record = {**_FORMAT, "source": str(stored.source), "steps": [setting_to_json(step) for step in stored.steps]}
-    stored.file.parent.mkdir(parents=True, exist_ok=True)
     replace_file(stored.file, json.dumps(record, indent=1).encode())
 
 

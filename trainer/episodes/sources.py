@@ -1,4 +1,4 @@
-"""`python -m trainer sources [list|set|undo|remove] [PATH]`: what is set for the sources of this user."""
+"""`python -m trainer sources [list|set|undo|remove|move] [PATH]`: what is set for the sources of this user."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from model.errors import ConfigError
 from .settings_store import (
     StoredSetting,
     add_setting,
+    move_settings,
     remove_setting,
     setting_of,
     settings_folder,
@@ -29,15 +30,18 @@ class SourcesArguments:
     """List, change or remove what is set for sources: every command and the page apply it to their episodes.
 
     Attributes:
-        action: list (of one source or of all), set, undo (the last step), remove (all of it).
+        action: list (of one source or of all), set, undo (the last step), remove (all of it), move (what is set at and
+            below a place that was moved counts where it is now).
         source: A dataset, or a folder for everything at or below it.
+        to: For move: where `source` is now.
         setting: For set: JSON such as '{"static": {"turn": "rotate-180"}, "why": ["hung upside-down"]}'; it is added to
             what is set already. Fields: trainer/episodes/source_settings.py.
         machine: Print JSON instead of text.
     """
 
-    action: tyro.conf.Positional[Literal["list", "set", "undo", "remove"]] = "list"
+    action: tyro.conf.Positional[Literal["list", "set", "undo", "remove", "move"]] = "list"
     source: tyro.conf.Positional[Path | None] = None
+    to: tyro.conf.Positional[Path | None] = None
     setting: str | None = None
     machine: bool = False
 
@@ -57,6 +61,8 @@ def main(argv: list[str]) -> int:
         left = undo_setting(arguments.source)
         sys.stdout.write(f"{arguments.source}: {_said(left) if left else 'nothing is set any more'}\n")
         return 0
+    if arguments.action == "move":
+        return _move(arguments.source, arguments.to)
     if arguments.setting is None:
         raise ConfigError("sources set: give --setting JSON")
     if not arguments.source.exists():
@@ -67,6 +73,14 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"sources set: --setting is not JSON ({error})") from None
     sys.stdout.write(f"{arguments.source}: {_said(add_setting(arguments.source, setting_from_json(value)))}\n")
     return 0
+
+
+def _move(old: Path, new: Path | None) -> int:
+    if new is None:
+        raise ConfigError("sources move: name the old place and the new one")
+    count = move_settings(old, new)
+    sys.stdout.write(f"{new}: {count} {'setting counts' if count == 1 else 'settings count'} here now\n")
+    return 0 if count else 1
 
 
 def _list(arguments: SourcesArguments) -> int:
@@ -84,7 +98,7 @@ def _list(arguments: SourcesArguments) -> int:
         sys.stdout.write(json.dumps(record, indent=1) + "\n")
     else:
         for item in usable:
-            gone = "" if item.source.exists() else " (does not exist any more)"
+            gone = "" if item.source.exists() else " (does not exist any more; `sources move` says where it is now)"
             sys.stdout.write(f"{item.source}{gone}\n  {_said(item)}\n")
             sys.stdout.write("".join(f"  because: {reason}\n" for reason in item.setting.why))
         if not found:
