@@ -180,15 +180,15 @@ def parquet_seeds(bait: Path, folder: Path) -> list[Seed]:
 
 
 def hdf5_seeds(bait: Path, folder: Path) -> list[Seed]:
-    """A demonstration in the oldest and the newest form of the format, and files that point at the bait."""
+    """A demonstration in the oldest and the newest form of the format, and some that point at the bait."""
     import h5py
 
     seeds: list[Seed] = []
     for form in ("earliest", "latest"):
-        for hostile in (False, True):
+        for fill in (_fill_wrist, _fill_depth, _external_link, _external_storage, _virtual_dataset):
             buffer = io.BytesIO()
             with h5py.File(buffer, "w", libver=form) as file:
-                _fill_demo(file, bait if hostile else None)
+                fill(_demo(file), bait)
             seeds.append(Seed(buffer.getvalue()))
     return seeds
 
@@ -300,27 +300,52 @@ def _with_png_checksums(data: bytes) -> bytes:
     return bytes(out)
 
 
-def _fill_demo(file: Any, bait: Path | None) -> None:
-    import h5py
-
+def _demo(file: Any) -> Any:
+    """What every demonstration has: texts, a packed stream, actions."""
     rng = np.random.default_rng(RNG_SEED)
     data = file.create_group("data")
     data.attrs["problem_info"] = '{"language_instruction": "put the cup down"}'
     demo = data.create_group("demo_0")
     demo.attrs["model_file"] = "<mujoco/>"
     obs = demo.create_group("obs")
-    obs.create_dataset("agentview_rgb", data=rng.integers(0, 255, (3, 4, 4, 3), np.uint8), compression="gzip")
-    obs["ee_states"], obs["gripper_states"] = rng.normal(size=(3, 6)), rng.normal(size=(3, 2))
-    demo["actions"], demo["dones"] = rng.normal(size=(3, 7)), np.array([0, 0, 1], np.uint8)
-    if bait is None:
-        obs["eye_in_hand_rgb"] = rng.integers(0, 255, (3, 4, 4, 3), np.uint8)
-        return
-    obs["eye_in_hand_rgb"] = h5py.ExternalLink(str(bait), "/x")
-    obs.create_dataset("eye_in_hand_depth", (3, 4, 4), "f4", external=[(str(bait), 0, 192)])
-    layout = h5py.VirtualLayout((3, 4, 4), "f4")
-    layout[:] = h5py.VirtualSource(str(bait), "x", (3, 4, 4))
-    obs.create_virtual_dataset("agentview_depth", layout)
+    obs.create_dataset("agentview_rgb", data=rng.integers(0, 255, (2, 4, 4, 3), np.uint8), compression="gzip")
+    demo["actions"] = rng.normal(size=(2, 7))
+    return demo
+
+
+def _fill_wrist(demo: Any, bait: Path) -> None:
+    """A second camera, stored plain, the state and the outcome."""
+    obs = demo["obs"]
+    obs["eye_in_hand_rgb"] = np.ones((2, 4, 4, 3), np.uint8)
+    obs["ee_states"], obs["gripper_states"] = np.ones((2, 6)), np.ones((2, 2))
+    demo["dones"] = np.array([0, 1], np.uint8)
+
+
+def _fill_depth(demo: Any, bait: Path) -> None:
+    """Depth, shuffled and with checksums in several pieces, and a link within the file."""
+    import h5py
+
+    packed = {"chunks": (1, 4, 4), "compression": "lzf", "shuffle": True, "fletcher32": True}
+    demo["obs"].create_dataset("agentview_depth", data=np.ones((2, 4, 4), np.float32), **packed)
     demo["states"] = h5py.SoftLink("/data")
+
+
+def _external_link(demo: Any, bait: Path) -> None:
+    import h5py
+
+    demo["obs"]["eye_in_hand_rgb"] = h5py.ExternalLink(str(bait), "/x")
+
+
+def _external_storage(demo: Any, bait: Path) -> None:
+    demo["obs"].create_dataset("eye_in_hand_depth", (2, 4, 4), "f4", external=[(str(bait), 0, 128)])
+
+
+def _virtual_dataset(demo: Any, bait: Path) -> None:
+    import h5py
+
+    layout = h5py.VirtualLayout((2, 4, 4), "f4")
+    layout[:] = h5py.VirtualSource(str(bait), "x", (2, 4, 4))
+    demo["obs"].create_virtual_dataset("agentview_depth", layout)
 
 
 def _mcap(compression: Any) -> bytes:

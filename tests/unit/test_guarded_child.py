@@ -126,7 +126,7 @@ def test_it_ends_in_peace_with_a_file_open_that_was_cut_off(tmp_path: Path) -> N
         file.create_dataset("x", data=np.zeros(100_000))
     os.truncate(path, path.stat().st_size // 2)
     service = child.Child("hdf5")
-    assert "cut off" in service.ask("complaint", path)[0]["complaint"]
+    assert "cut off" in service.ask("entries", path, name="/", depth=1)[0]["complaint"]
     process = vars(service)["_process"]
     service.close()
     assert process.returncode == 0

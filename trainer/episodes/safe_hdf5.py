@@ -57,22 +57,39 @@ class Dataset:
 
 
 class Group:
-    """A group of a file; `name` is its full path there."""
+    """A group of a file; `name` is its full path there, `depth` how many levels of it are asked for at once."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        self.path, self.name = path, name
+    def __init__(self, path: Path, name: str, depth: int = 1, listing: dict[str, Any] | None = None) -> None:
+        self.path, self.name, self._depth = path, name, depth
+        self._listed = listing
 
     def where(self, name: str) -> str:
         """How messages name what lies in it."""
         return f"{self.path}: {self.name}/{name}"
 
+    @property
+    def complaint(self) -> str:
+        """What is wrong with the file as a whole, "" if nothing is."""
+        return str(self._listing.get("complaint", ""))[:200]
+
     @cached_property
     def entries(self) -> dict[str, dict[str, Any]]:
         """What lies in it, by name."""
-        found: Any = child("hdf5").ask("entries", self.path, name=self.name or "/")[0].get("entries")
+        found: Any = self._listing.get("entries")
         if not isinstance(found, dict) or not all(isinstance(entry, dict) for entry in found.values()):
             raise EpisodeError(f"{self.path}: {self.name or '/'}: cannot be listed")
         return found
+
+    def below(self, name: str) -> dict[str, Any] | None:
+        """What is known already of what lies in a group within it."""
+        entry = self.entries.get(name, {}) if self._listed is not None else {}
+        return {**self._listing, "entries": entry["entries"]} if "entries" in entry else None
+
+    @property
+    def _listing(self) -> dict[str, Any]:
+        if self._listed is None:
+            self._listed = child("hdf5").ask("entries", self.path, name=self.name or "/", depth=self._depth)[0]
+        return self._listed
 
     def entry(self, name: str) -> dict[str, Any]:
         """One of them.
@@ -94,31 +111,27 @@ class Group:
         return name in self.entries
 
 
-class File(Group):
-    """The root group; `complaint` says what is wrong with the file as a whole, "" if nothing is."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "")
-        self.complaint = str(child("hdf5").ask("complaint", path)[0].get("complaint", ""))[:200]
-
-
 @contextmanager
-def open_hdf5(path: Path) -> Generator[File]:
-    """Opens a file for reading.
+def open_hdf5(path: Path) -> Generator[Group]:
+    """The root group of a file; the file is looked at when something of it is asked for.
 
     Raises:
-        EpisodeError: Missing, truncated so that nothing can be read, or not HDF5.
+        EpisodeError: Missing; and, with every use, truncated so that nothing can be read, or not HDF5.
     """
     if not path.is_file():
         raise EpisodeError(f"{path}: cannot be read as HDF5 (no such file)")
-    yield File(path)
+    yield Group(path, "")
 
 
-def group(parent: Group, name: str) -> Group:
-    """A direct child group."""
-    if parent.entry(name).get("kind") != "group":
-        raise EpisodeError(f"{parent.where(name)}: not a group")
-    return Group(parent.path, f"{parent.name}/{name}")
+def group(parent: Group, name: str, *, depth: int = 1) -> Group:
+    """A direct child group. That it is one, and no link, is found when something of it is asked for.
+
+    Args:
+        parent: The group it lies in.
+        name: Its name there.
+        depth: Levels of it that are asked for at once.
+    """
+    return Group(parent.path, f"{parent.name}/{name}", depth, parent.below(name))
 
 
 def children(parent: Group) -> list[str]:

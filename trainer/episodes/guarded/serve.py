@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -35,6 +36,7 @@ def serve(operations: Mapping[str, Operation], idle: Callable[[], None]) -> None
     answers = os.fdopen(os.dup(1), "wb", 0)
     os.dup2(2, 1)  # what a library prints is no answer
     _limit()
+    gc.freeze()  # what was imported stays
     questions = sys.stdin.buffer
     while True:
         if not select.select([questions], [], [], _IDLE_S)[0]:

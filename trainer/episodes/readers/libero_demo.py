@@ -1,4 +1,4 @@
-"""One demonstration in a LIBERO HDF5 file. Every access opens the file, so that nothing stays open.
+"""One demonstration in a LIBERO HDF5 file, whose names and shapes are looked up once.
 
 Dimensions: t step of the episode, h w pixels, n entries of a feature.
 """
@@ -42,12 +42,10 @@ class Demo:
     name: str
     upright: bool
 
-    @cached_property
+    @property
     def streams(self) -> dict[str, tuple[int, ...]]:
         """Shape of every image stream that is there, by its name in `obs`."""
-        with safe_hdf5.open_hdf5(self.path) as file:
-            obs = safe_hdf5.group(self._group(file), "obs")
-            return {name: dataset.shape for name, dataset in _images(obs, cut=bool(file.complaint)).items()}
+        return {name: dataset.shape for name, dataset in self._datasets.items()}
 
     def rgb(self, view: View, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """The upright image of an observation."""
@@ -66,19 +64,16 @@ class Demo:
     def numbers(self, length: int) -> Numbers:
         """Everything low-dimensional of `length` steps, observations paired with the action that followed."""
         features: dict[str, np.ndarray] = {}
-        with safe_hdf5.open_hdf5(self.path) as file:
-            demo = self._group(file)
-            obs = safe_hdf5.group(demo, "obs")
-            for name in safe_hdf5.children(obs):
-                if name not in self.streams and (rows := _rows(obs, name)) is not None:
-                    features[f"obs/{name}"] = rows
-            for name in safe_hdf5.children(demo):
-                if name != "obs" and (rows := _rows(demo, name)) is not None:
-                    features[name] = rows[LAG:]
+        for name in safe_hdf5.children(self._obs):
+            if name not in self._datasets and (rows := _rows(self._obs, name)) is not None:
+                features[f"obs/{name}"] = rows
+        for name in safe_hdf5.children(self._group):
+            if name != "obs" and (rows := _rows(self._group, name)) is not None:
+                features[name] = rows[LAG:]
         for name, rows in list(features.items()):
             if len(rows) >= length:
                 features[name] = rows[:length]
-            elif file.complaint:  # the reader of the file is told that it was cut off
+            elif self._group.complaint:  # the reader of the file is told that it was cut off
                 del features[name]
             else:
                 raise EpisodeError(f"{self.path}: field '{name}' has {len(rows)} rows, {length} are needed")
@@ -86,19 +81,27 @@ class Demo:
 
     def model_text(self) -> str:
         """The simulator's model, "" where the file has none."""
+        return _text(self._group, "model_file")
+
+    @cached_property
+    def _group(self) -> safe_hdf5.Group:
+        """Looked up once, with `obs` in it, so that a frame is one question."""
         with safe_hdf5.open_hdf5(self.path) as file:
-            try:
-                return safe_hdf5.text(self._group(file), "model_file")
-            except EpisodeError:
-                return ""
+            return safe_hdf5.group(safe_hdf5.group(file, "data"), self.name, depth=2)
+
+    @property
+    def _obs(self) -> safe_hdf5.Group:
+        return safe_hdf5.group(self._group, "obs")
+
+    @cached_property
+    def _datasets(self) -> dict[str, safe_hdf5.Dataset]:
+        """The image streams."""
+        return _images(self._obs, cut=bool(self._group.complaint))
 
     def _frame(self, name: str, index: int) -> np.ndarray:
-        with safe_hdf5.open_hdf5(self.path) as file:
-            obs = safe_hdf5.group(self._group(file), "obs")
-            return safe_hdf5.frame(safe_hdf5.numbers_dataset(obs, name), index)
-
-    def _group(self, file: safe_hdf5.File) -> safe_hdf5.Group:
-        return safe_hdf5.group(safe_hdf5.group(file, "data"), self.name)
+        if name not in self._datasets:
+            raise EpisodeError(f"{self.path}: {self.name}/obs/{name}: missing")
+        return safe_hdf5.frame(self._datasets[name], index)
 
     def _turned(self, image: np.ndarray) -> np.ndarray:
         """OpenGL keeps the lowest row first."""
@@ -137,11 +140,11 @@ def read_facts(path: Path) -> FileFacts:
     with safe_hdf5.open_hdf5(path) as file:
         data = safe_hdf5.group(file, "data")
         names = sorted((name for name in safe_hdf5.children(data) if _number(name) >= 0), key=_number)
-        cut = bool(file.complaint)
+        cut = bool(data.complaint)
         demos = tuple(facts for name in names if (facts := _facts_of(data, name, cut=cut)) is not None)
         if cut and not demos:
-            raise EpisodeError(f"{path}: {file.complaint}; no demonstration can be read")
-        complaint = f"{file.complaint}; {len(demos)} of {len(names)} demonstrations can be read" if cut else ""
+            raise EpisodeError(f"{path}: {data.complaint}; no demonstration can be read")
+        complaint = f"{data.complaint}; {len(demos)} of {len(names)} demonstrations can be read" if cut else ""
         upright = _text(data, "macros_image_convention") == "opencv"
         return FileFacts(instruction=_instruction(data), upright=upright, complaint=complaint, demos=demos)
 
@@ -160,7 +163,7 @@ def has_demos(path: Path) -> bool:
 def _facts_of(data: safe_hdf5.Group, name: str, *, cut: bool) -> DemoFacts | None:
     """What is known of a demonstration; None where the file was cut off before anything of it that can be shown."""
     try:
-        facts = _facts(safe_hdf5.group(data, name), name, cut=cut)
+        facts = _facts(safe_hdf5.group(data, name, depth=2), name, cut=cut)
     except EpisodeError:
         if not cut:
             raise
