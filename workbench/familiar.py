@@ -6,7 +6,7 @@ sources of its episodes. No torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from trainer.episodes.episode import EpisodeInfo
@@ -37,14 +37,21 @@ def unfamiliar(info: EpisodeInfo, metadata: Mapping[str, Any]) -> list[str]:
 
 
 def assumed(info: EpisodeInfo) -> list[str]:
-    """One clause for each thing that the recording does not say and somebody supplied."""
+    """What the recording does not say and somebody supplied: one badge, or none."""
     parts = (name.partition(".") for name in info.assumed)
-    return [f"assumed: {f'{view} ' if view else ''}{_WORDS.get(field, field)}" for field, _, view in parts]
+    return _one_badge(
+        "assumed", [f"{f'{view} ' if view else ''}{_WORDS.get(field, field)}" for field, _, view in parts]
+    )
 
 
 def corrected(info: EpisodeInfo) -> list[str]:
-    """One clause for each thing that a setting of the source changed, for badges."""
-    return [f"corrected: {clause}" for clause in info.corrected]
+    """What a setting of the source changed: one badge, or none."""
+    return _one_badge("corrected", info.corrected)
+
+
+def _one_badge(what: str, clauses: Sequence[str]) -> list[str]:
+    """Side by side, a badge for each of five corrections would leave no room for anything else."""
+    return [f"{what}: {', '.join(clauses)}"] if clauses else []
 
 
 def _texts(values: Any) -> set[str]:

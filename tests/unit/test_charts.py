@@ -7,12 +7,14 @@ import json
 import math
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 
 from model.errors import ConfigError
 from tests.factories import make_foresight, make_recording
+from trainer.episodes.episode import View
 from trainer.episodes.memory import MemoryEpisode
 from trainer.metrics.flow import unproject
 from workbench.charts.attention_time import (
@@ -51,6 +53,30 @@ def test_scale_paints_ends_middle_and_nothing() -> None:
     np.testing.assert_array_equal(image[1, 0], table[255])
     np.testing.assert_array_equal(image[1, 1], table[255])
     np.testing.assert_array_equal(image[1, 2], NO_VALUE)
+
+
+def test_log_scale_gives_equal_ratios_equal_distances_and_its_bar_says_so() -> None:
+    scale = ColourScale(low=0.04, high=4.0, unit="m", label="depth", log=True)
+    image = scale.paint(np.array([[-1.0, 0.0, 0.04], [0.4, 4.0, np.nan]]))
+    table = lookup_table(DEPTH_MAP)
+    for pixel, colour in zip(image.reshape(-1, 3), (0, 0, 0, 128, 255), strict=False):
+        np.testing.assert_array_equal(pixel, table[colour])
+    np.testing.assert_array_equal(image[1, 2], NO_VALUE)
+    assert [text for _, text in scale.ticks()] == ["0.04", "0.4", "4"]
+    assert "[m], log scale, grey" in scale.bar_html()
+    assert "log" not in dataclasses.replace(scale, log=False).bar_html()
+
+
+def test_a_camera_that_sees_its_fingers_and_the_far_wall_keeps_contrast_between_them() -> None:
+    class Lifted(MemoryEpisode):
+        def depth(self, view: View, step: int) -> np.ndarray[Any, Any]:
+            return np.where(np.arange(32) < 8, 0.04, 3.0 if step > 10 else 0.3) * np.ones((32, 32))
+
+    scale = clip_scales(Lifted(make_recording(length=20, size=(32, 32))), fallback={}).depth["wrist"]
+    assert scale.log
+    finger, table, wall = scale.paint(np.array([[0.04, 0.3, 3.0]])).astype(int)[0]
+    assert min(np.abs(finger - table).max(), np.abs(wall - table).max()) > 60
+    assert not clip_scales(MemoryEpisode(make_recording(length=20, size=(32, 32))), fallback={}).depth["static"].log
 
 
 def test_error_scale_has_its_lightest_colour_at_zero() -> None:

@@ -44,7 +44,7 @@ def test_a_new_source_task_or_instruction_is_said(video: str) -> None:
 def test_an_asked_for_field_of_view_is_marked_and_travels(video: str) -> None:
     plain = open_episode(video)
     episode = with_field_of_view(plain, 90.0)
-    assert assumed(episode.info) == ["assumed: static intrinsics", "assumed: static camera pose"]
+    assert assumed(episode.info) == ["assumed: static intrinsics, static camera pose"]
     height, width = SIZE
     np.testing.assert_allclose(
         episode.intrinsics("static"), [[width / 2, 0, width / 2], [0, width / 2, height / 2], [0, 0, 1]]

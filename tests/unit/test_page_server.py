@@ -51,6 +51,10 @@ def test_a_recorded_frame_needs_no_policy(server: TestClient) -> None:
         ("open", {"episode": "<script>"}),
         ("scene.rrd", {"episode": "/etc"}),
         ("timeline", {"episode": "ffffffffffff", "checkpoint": "ffffffffffff"}),
+        ("attention/progress", {"episode": "f", "checkpoint": "f", "t": 0, "query": "NOBODY"}),
+        ("attention/progress", {"episode": "f", "checkpoint": "f", "t": 0, "method": "<script>"}),
+        ("attention/progress", {"episode": "f", "checkpoint": "f", "t": "<script>"}),
+        ("attention", {"episode": "f", "t": 0}),
     ],
 )
 def test_nonsense_gets_one_line_and_never_its_own_words_back(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 import os
 import subprocess
@@ -60,6 +61,8 @@ def test_what_is_set_for_a_source_reaches_every_way_of_opening(packed: Path) -> 
     np.testing.assert_array_equal(mapped(episode).rgb("static", 2), episode.rgb("static", 2))
     assert mapped(episode).content_hash == episode.content_hash != plain.content_hash
     assert corrected_badges(episode.info) == ["corrected: static rotated by 180°"]
+    several = dataclasses.replace(episode.info, corrected=(*episode.info.corrected, "wrist red and blue swapped"))
+    assert corrected_badges(several) == ["corrected: static rotated by 180°, wrist red and blue swapped"]  # one badge
     assert "Set for this source: the sky is below" in episode.info.notes
     assert stored.file.is_relative_to(settings_folder())
     assert sorted(path.name for path in packed.iterdir()) == ["one", "two"]  # nothing beside the data
@@ -195,18 +198,37 @@ def test_a_moved_dataset_keeps_its_settings_when_told(packed: Path, tmp_path: Pa
 
 _ADDS = """
 import sys
+import time
 from pathlib import Path
-from trainer.episodes.settings_store import add_setting
+from trainer.episodes import settings_store
 from trainer.episodes.source_settings import SourceSetting
 
+write = settings_store._write
+settings_store._write = lambda stored: (time.sleep(0.02), write(stored))  # as a slow disk, so that they meet
+print("ready", flush=True)
+sys.stdin.readline()
 for number in range(8):
-    add_setting(Path(sys.argv[1]), SourceSetting(control_hz=float(sys.argv[2]) + number))
+    settings_store.add_setting(Path(sys.argv[1]), SourceSetting(control_hz=float(sys.argv[2]) + number))
 """
 
 
 def test_two_programs_that_set_at_once_lose_nothing(packed: Path) -> None:
-    children = [subprocess.Popen([sys.executable, "-c", _ADDS, str(packed), start]) for start in ("10", "50")]
-    assert [child.wait(60) for child in children] == [0, 0]
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", _ADDS, str(packed), start], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for start in ("10", "50")
+    ]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in children:
+        child.communicate(timeout=60)
+    assert [child.returncode for child in children] == [0, 0]
     stored = setting_of(packed)
     assert stored is not None
     assert sorted(step.control_hz or 0 for step in stored.steps) == [*range(10, 18), *range(50, 58)]

@@ -43,6 +43,7 @@ class ColourScale:
         low: Value of the first colour, in `unit`.
         high: Value of the last colour.
         label: What is drawn, for the bar.
+        log: Equal ratios get equal distances on the map, not equal differences; `low` is then above 0.
     """
 
     low: float
@@ -50,19 +51,26 @@ class ColourScale:
     unit: str
     label: str
     map_name: MapName = DEPTH_MAP
+    log: bool = False
 
     def paint(self, values: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 3"]:
         """Colours of values; beyond the range the end colours, NaN grey."""
         finite = np.isfinite(values)
-        span = max(self.high - self.low, 1e-12)
-        position = np.clip((np.where(finite, values, self.low) - self.low) / span, 0.0, 1.0)
+        within = np.clip(np.where(finite, values, self.low), self.low, self.high)
+        if self.log:
+            position = np.log(within / self.low) / max(np.log(self.high / self.low), 1e-12)
+        else:
+            position = (within - self.low) / max(self.high - self.low, 1e-12)
         image = lookup_table(self.map_name)[np.round(255 * position).astype(np.intp)]
         image[~finite] = NO_VALUE
         return image
 
     def ticks(self) -> list[tuple[float, str]]:
         """Position 0..1 along the bar and text of the two ends and the middle."""
-        texts = _short_numbers((self.low, (self.low + self.high) / 2, self.high))
+        if self.log:
+            texts = [f"{value:.2g}" for value in (self.low, np.sqrt(self.low * self.high), self.high)]
+        else:
+            texts = _short_numbers((self.low, (self.low + self.high) / 2, self.high))
         return list(zip((0.0, 0.5, 1.0), texts, strict=True))
 
     def css_gradient(self) -> str:
@@ -77,7 +85,7 @@ class ColourScale:
         Args:
             gaps: Says that grey means no value; not for what is drawn over a grey image.
         """
-        note = ", grey = no value" if gaps else ""
+        note = (", log scale" if self.log else "") + (", grey = no value" if gaps else "")
         ticks = "".join(
             f'<span style="position:absolute;left:{100 * at:.0f}%;transform:translateX(-{100 * at:.0f}%)">{text}</span>'
             for at, text in self.ticks()

@@ -38,6 +38,9 @@ _PSEUDO_TITLES = {
 PEAK_LIFT = 8.0
 """An overlay pixel gets the full colour at this many times the even share of its image."""
 NO_DEPTH = "no true depth here; `trainer label depth --model FOLDER` makes pseudo depth"
+_LOG_RATIO = 20.0
+"""A camera in the hand sees its fingers at 4 cm and, lifted, the far wall: beyond this ratio depth is drawn on a log
+scale, where the table between the two still has contrast."""
 _FLAT_SHARE = 0.1
 """A map of which less than this share lies inside the range is said to be flat."""
 _ERROR_SHARE = 0.1
@@ -85,7 +88,7 @@ def clip_scales(episode: Episode, *, fallback: Mapping[View, tuple[float, float]
         low, high, middle = (
             _depth_range(episode, view) if episode.has("depth", view) else (*stated, float(np.mean(stated)))
         )
-        depth[view] = ColourScale(low=low, high=high, unit="m", label="depth")
+        depth[view] = ColourScale(low=low, high=high, unit="m", label="depth", log=high > _LOG_RATIO * low > 0)
         limit = max(10.0, 10.0 * round(100 * _ERROR_SHARE * middle))
         error[view] = symmetric(limit, unit="mm", label="error, red = too far")
     origin = episode.info.depth_origin

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import anyio.to_thread
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
 from model.errors import WorkbenchError
@@ -42,6 +43,14 @@ async def answer(request: Request, work: Callable[[threading.Event], Json | Resp
     finally:
         watcher.cancel()
     return result if isinstance(result, Response) else JSONResponse(result)
+
+
+async def unreadable(_: Request, error: Exception) -> Response:
+    """The answer to a query that lacks a field or has one of another kind: names it, without repeating what was sent."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return JSONResponse({"error": f"this request's `{field}` cannot be read: {first['msg']}"}, status_code=422)
 
 
 async def _set_when_gone(request: Request, cancel: threading.Event) -> None:

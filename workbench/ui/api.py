@@ -102,8 +102,12 @@ def _add_attention_routes(api: APIRouter, desk: Desk) -> None:
     @api.get("/attention/progress")
     async def progress(request: Request, episode: str, t: int, checkpoint: str, asked: _Asked) -> Response:
         """How far a slow method is: forward passes done, and in all."""
-        found = desk.explained_so_far(checkpoint, episode, t, asked)
-        return await answer(request, lambda _: {"done": found[0] if found else 0, "total": found[1] if found else 0})
+
+        def work(_: threading.Event) -> Json:
+            done, total = desk.explained_so_far(checkpoint, episode, t, asked) or (0, 0)
+            return {"done": done, "total": total}
+
+        return await answer(request, work)
 
     @api.get("/attention/timeline")
     async def timeline(request: Request, episode: str, checkpoint: str, drawn: str = "") -> Response:

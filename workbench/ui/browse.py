@@ -17,7 +17,7 @@ from trainer.episodes.settings_store import setting_mark
 from ..catalog_rows import EpisodeRow
 from ..catalog_search import Search, choices, find
 from ..charts.features import drawn_steps, feature_figures
-from ..familiar import assumed
+from ..familiar import assumed, corrected
 from .desk import Desk
 from .payload import Json, badges, plain
 from .views import listing_payload
@@ -73,7 +73,7 @@ def episode_payload(desk: Desk, episode_id: str) -> Json:
         "instruction": info.instruction,
         "source": info.source,
         "outcome": info.outcome or "outcome unknown",
-        "badges": [*badges(info), *assumed(info)],
+        "badges": [*badges(info), *assumed(info), *corrected(info)],
         "notes": list(info.notes),
         "length": info.length,
         "hz": info.control_hz,

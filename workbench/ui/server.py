@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 from model.errors import ConfigError
 
 from ..cache_folder import cache_folder
+from .answer import unreadable
 from .api import make_api
 from .audit_api import make_audit_api
 from .audit_desk import AuditDesk
@@ -105,6 +107,7 @@ def make_server(desk: Desk, viewer: Viewer, uploads: UploadDesk | None = None) -
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.told = desk.told
+    app.add_exception_handler(RequestValidationError, unreadable)
     app.include_router(make_api(desk))
     app.include_router(make_browse_api(desk))
     app.include_router(make_proof_api(ProofDesk(desk.catalog), desk.catalog))
