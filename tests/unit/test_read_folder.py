@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from model.errors import EpisodeError, UnsafeFileError
 from tests.foreign_factories import FPS, SIZE, plain_frames, png, shown_frame, write_video
@@ -136,6 +138,16 @@ def test_a_cut_video_opens_up_to_its_last_good_frame_and_says_so(tmp_path: Path)
     assert f"first {cut.info.length} frames" in cut.info.notes[0]
     last = cut.info.length - 1
     np.testing.assert_array_equal(cut.rgb("static", last), whole.rgb("static", last))
+
+
+@pytest.mark.parametrize(("suffix", "sound"), [("mp4", "aac"), ("mkv", "libopus")])
+def test_sound_is_no_damage(tmp_path: Path, suffix: str, sound: str) -> None:
+    silent, path = tmp_path / "silent.mp4", tmp_path / f"phone.{suffix}"
+    write_video(silent, plain_frames(0, 0, LENGTH))
+    tone = ["-f", "lavfi", "-i", "sine=duration=0.6", "-c:v", "copy", "-c:a", sound]
+    subprocess.run([get_ffmpeg_exe(), "-v", "error", "-i", str(silent), *tone, str(path)], check=True)
+    episode = READER.open(path, 0)
+    assert (episode.info.length, episode.info.notes) == (LENGTH, ())
 
 
 @pytest.mark.parametrize(("damage", "says"), [(0, "000003.png is empty"), (40, "before 000003.png can be read")])

@@ -31,6 +31,7 @@ _LOG = 1 << 20
 _CONTAINERS = "mov,matroska,avi"
 _CODECS = "h264,hevc,av1,libdav1d,libaom-av1,vp8,libvpx,vp9,libvpx-vp9,mpeg4,mjpeg,ffv1,png,rawvideo"
 _SPEAKER = re.compile(r"^(\[[^]]*\]\s*)+")  # the part of ffmpeg that speaks, with its address
+_REFUSED = re.compile(r"Codec \((\w+)\) not on whitelist")  # said of a sound track too, which nobody asks for
 # POSIX sh counts memory in KiB and files in blocks of 512 bytes
 _LIMITS = (
     f"ulimit -d {MEMORY >> 10} && ulimit -v {_ADDRESSES >> 10} && ulimit -t {int(TIMEOUT)} && ulimit -f {_LOG >> 9}"
@@ -44,7 +45,7 @@ class Answer:
 
     Attributes:
         data: Its standard output.
-        complaint: The last line it said, "" if all went well; good frames may have come before it.
+        complaint: The last line it said of the picture, "" if all went well; good frames may have come before it.
     """
 
     data: bytes
@@ -69,7 +70,7 @@ def run_ffmpeg(source: Path, before: Sequence[str], after: Sequence[str], *, lim
     command = [
         _executable(),
         "-v",
-        "error",
+        "repeat+error",
         "-nostdin",
         *guards,
         *bounds,
@@ -88,7 +89,8 @@ def run_ffmpeg(source: Path, before: Sequence[str], after: Sequence[str], *, lim
             said = log.read(_LOG).decode("utf-8", "replace").strip().splitlines()
     except OSError as error:
         raise EpisodeError(f"{source}: cannot be read ({error.strerror or error})") from None
-    complaint = _SPEAKER.sub("", said[-1])[:200] if said else ""
+    lines = [_SPEAKER.sub("", line)[:200] for line in said if not _REFUSED.search(line)]
+    complaint = lines[-1] if lines else ""
     if not in_time:
         raise UnsafeFileError(f"{source}: decoding took more than {TIMEOUT:.0f} s and was stopped")
     if len(data) > limit:
