@@ -107,7 +107,7 @@ def make_server(desk: Desk, viewer: Viewer, uploads: UploadDesk | None = None) -
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.told = desk.told
-    app.add_exception_handler(RequestValidationError, unreadable)
+    app.exception_handler(RequestValidationError)(unreadable)
     app.include_router(make_api(desk))
     app.include_router(make_browse_api(desk))
     app.include_router(make_proof_api(ProofDesk(desk.catalog), desk.catalog))
