@@ -46,7 +46,11 @@ class SafeZip:
     Args:
         path: The archive.
         where: What to call it in messages.
-        max_files: Members it may have.
+        max_files: Files and folders it may have.
+
+    Attributes:
+        bytes: What it unpacks to.
+        files: Files and folders it unpacks to; what file managers leave is not counted.
 
     Raises:
         EpisodeError: It is damaged or no archive.
@@ -59,7 +63,7 @@ class SafeZip:
         try:
             # zipfile needs read, seek, tell and seekable only.
             self._zip = zipfile.ZipFile(cast("IO[bytes]", _ShortReads(self._file, where)))
-            self._members = self._checked(max_files)
+            self._members, self.files = self._checked(max_files)
         except UnsafeFileError:
             self._file.close()
             raise
@@ -76,11 +80,6 @@ class SafeZip:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-
-    @property
-    def files(self) -> int:
-        """How many files it holds; folders and what file managers leave are not counted."""
-        return len(self._members)
 
     def unpack(self, into: Path, stop: Callable[[], None]) -> None:
         """Writes every file below a folder that exists.
@@ -116,7 +115,8 @@ class SafeZip:
         if left:
             raise zipfile.BadZipFile(f"{left} bytes are missing")
 
-    def _checked(self, max_files: int) -> list[tuple[zipfile.ZipInfo, Parts]]:
+    def _checked(self, max_files: int) -> tuple[list[tuple[zipfile.ZipInfo, Parts]], int]:
+        """The members, and how many files and folders they become."""
         members: list[tuple[zipfile.ZipInfo, Parts]] = []
         for info in self._zip.infolist():
             said = f"{self._where}: {info.filename!r:.80}"
@@ -136,10 +136,12 @@ class SafeZip:
                     f"{said} is packed by an unusual method; make the archive with `zip` or a file manager"
                 )
             members.append((info, parts))
-        if len(members) > max_files:
-            raise UnsafeFileError(f"{self._where}: {len(members)} files, more than {max_files}; upload it in parts")
-        check_distinct((parts for _, parts in members), self._where)
-        return members
+        files = check_distinct((parts for _, parts in members), self._where)
+        if files > max_files:
+            raise UnsafeFileError(
+                f"{self._where}: {files} files and folders, more than {max_files}; upload it in parts"
+            )
+        return members, files
 
     def _check_ratio(self, packed: int) -> None:
         if self.bytes > max(_SMALL, MAX_RATIO * packed):

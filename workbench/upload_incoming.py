@@ -39,17 +39,31 @@ class Planned:
     bytes: int
 
 
-def plan_files(files: Sequence[Announced], *, max_files: int, max_bytes: int) -> list[Planned]:
+@dataclass(frozen=True)
+class Plan:
+    """All that comes.
+
+    Attributes:
+        items: In the order in which their bytes come.
+        files: Files and folders that it makes.
+    """
+
+    items: Sequence[Planned]
+    files: int
+
+    @property
+    def bytes(self) -> int:
+        """All bytes that come, also those that are thrown away."""
+        return sum(item.bytes for item in self.items)
+
+
+def plan_files(files: Sequence[Announced], *, max_files: int, max_bytes: int) -> Plan:
     """Where announced files are to lie. Loose files that came together get a folder of their own.
 
     Raises:
         ConfigError: None, too many, or one of them too large.
         UnsafeFileError: A name would lead elsewhere, or two names meet.
     """
-    if len(files) > max_files:
-        raise ConfigError(
-            f"{_WHERE} has {len(files)} files, more than {max_files}; make a zip of them, or upload parts"
-        )
     for file in files:
         if file.bytes < 0 or file.bytes > max_bytes:
             raise ConfigError(f"{file.name!r:.80}: {size_text(file.bytes)}, and a file may have {size_text(max_bytes)}")
@@ -57,10 +71,13 @@ def plan_files(files: Sequence[Announced], *, max_files: int, max_bytes: int) ->
     wanted = [parts for parts, _ in named if not is_junk(parts)]
     if not wanted:
         raise ConfigError(f"{_WHERE} has no file in it; drop a video, a dataset's folder or a zip of one")
-    check_distinct(wanted, _WHERE)
+    count = check_distinct(wanted, _WHERE)
+    if count > max_files:
+        raise ConfigError(f"{_WHERE} has {count} files and folders, more than {max_files}; upload parts of it")
     together = len(wanted) > 1 and (len({parts[0] for parts in wanted}) > 1)
     above: Parts = (_LOOSE,) if together else ()
-    return [Planned(None if is_junk(parts) else (*above, *parts), size) for parts, size in named]
+    items = [Planned(None if is_junk(parts) else (*above, *parts), size) for parts, size in named]
+    return Plan(items, count + len(above))
 
 
 class Incoming:
@@ -69,19 +86,18 @@ class Incoming:
     Args:
         name: What the browser calls it.
         folder: Temporary; made here, removed by `cancel`.
-        plan: The files in the order in which their bytes come.
+        plan: What comes.
 
     Attributes:
         claimed: Bytes set aside for it; grows while archives are unpacked.
-        files: How many it has so far.
+        files: Files and folders set aside for it; grows likewise.
         touched: When something last came, on the monotonic clock in seconds.
     """
 
-    def __init__(self, name: str, folder: Path, plan: Sequence[Planned]) -> None:
+    def __init__(self, name: str, folder: Path, plan: Plan) -> None:
         self.name, self.folder = name, folder
-        self._plan = plan
-        self.claimed = sum(item.bytes for item in plan)
-        self.files = sum(item.parts is not None for item in plan)
+        self._items = plan.items
+        self.claimed, self.files = plan.bytes, plan.files
         self.touched = time.monotonic()
         self._lock = threading.RLock()
         self._wanted = True
@@ -98,7 +114,7 @@ class Incoming:
     @property
     def title(self) -> str:
         """What to call it: the file or folder that was dropped."""
-        first = next(item.parts for item in self._plan if item.parts is not None)
+        first = next(item.parts for item in self._items if item.parts is not None)
         return first[0]
 
     def write(self, data: bytes) -> None:
@@ -149,12 +165,13 @@ class Incoming:
         """Ends it and removes what came."""
         self._wanted = False
         with self._lock:
-            self._sinks.close()
+            with contextlib.suppress(OSError):  # closing writes again what a full disk refused
+                self._sinks.close()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def archives(self) -> Iterator[tuple[Path, Path]]:
         """The archives among the files that came, and the new folder for what is in each."""
-        for item in self._plan:
+        for item in self._items:
             if item.parts is not None and item.parts[-1].lower().endswith(_ARCHIVE):
                 path = self.folder.joinpath(*item.parts)
                 into = path.with_name(path.name[: -len(_ARCHIVE)] or "archive")
@@ -164,7 +181,7 @@ class Incoming:
 
     def _open_each(self) -> Generator[tuple[IO[bytes] | None, int]]:
         """Opens one file after the other; None for what nobody needs."""
-        for item in self._plan:
+        for item in self._items:
             if item.parts is None:
                 yield None, item.bytes
                 continue

@@ -51,8 +51,8 @@ def is_junk(parts: Parts) -> bool:
     return parts[0] in _JUNK_FOLDERS or parts[-1] in _JUNK_FILES or parts[-1].startswith("._")
 
 
-def check_distinct(files: Iterable[Parts], where: str) -> None:
-    """No file twice, none that is another one's folder.
+def check_distinct(files: Iterable[Parts], where: str) -> int:
+    """No file twice, none that is another one's folder; how many files and folders they are together.
 
     Raises:
         UnsafeFileError: Two names meet, perhaps only after their special characters were replaced.
@@ -68,6 +68,7 @@ def check_distinct(files: Iterable[Parts], where: str) -> None:
         raise UnsafeFileError(
             f"{where}: {'/'.join(both.pop())!r:.120} is a file and a folder at once; nothing was kept"
         )
+    return len(seen) + len(folders)
 
 
 def _safe(part: str) -> str:

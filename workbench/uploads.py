@@ -37,7 +37,10 @@ class Limits:
         visitor_bytes: All of one visitor, packed and unpacked.
         total_bytes: All visitors.
         free_bytes: Always left free on the disk.
-        files: Files of one upload, also inside its archives.
+        files: Files and folders of one upload, also inside its archives.
+        visitor_files: All of one visitor: tiny files exhaust a disk's file table long before its bytes.
+        total_files: All visitors.
+        free_files: Always left free in the disk's file table, where it has one.
         visitors: Spaces at once.
         hours: A space is removed so long after its visitor last came.
     """
@@ -47,6 +50,9 @@ class Limits:
     total_bytes: int = 32_000_000_000
     free_bytes: int = 2_000_000_000
     files: int = 20_000
+    visitor_files: int = 60_000
+    total_files: int = 240_000
+    free_files: int = 100_000
     visitors: int = 64
     hours: float = 24.0
 
@@ -58,6 +64,8 @@ class Upload:
     Attributes:
         name: Random; what the browser calls it.
         title: For people; made of harmless characters.
+        bytes: On the disk.
+        files: Files and folders on the disk.
         folder: For the server only.
     """
 
@@ -79,6 +87,11 @@ class _Space:
     def bytes(self) -> int:
         """Kept, and set aside for what is coming."""
         return sum(upload.bytes for upload in self.uploads.values()) + (self.incoming.claimed if self.incoming else 0)
+
+    @property
+    def files(self) -> int:
+        """Files and folders, likewise."""
+        return sum(upload.files for upload in self.uploads.values()) + (self.incoming.files if self.incoming else 0)
 
 
 class Uploads:
@@ -119,7 +132,7 @@ class Uploads:
                 if time.monotonic() - home.incoming.touched < _IDLE:
                     raise ConfigError("another upload of yours is under way; wait for it or cancel it")
                 self._drop(home)
-            self._check_room(home, sum(item.bytes for item in plan))
+            self._check_room(home, plan.bytes, plan.files)
             name = secrets.token_hex(8)
             home.incoming = Incoming(name, home.folder / f"{name}{TEMP_MARK}{os.getpid()}", plan)
             home.seen = time.monotonic()
@@ -218,7 +231,21 @@ class Uploads:
         for name in [name for name, home in self._spaces.items() if not home.uploads and home.incoming is None]:
             shutil.rmtree(self._spaces.pop(name).folder, ignore_errors=True)
 
-    def _check_room(self, home: _Space, wanted: int) -> None:
+    def _check_room(self, home: _Space, wanted: int, files: int) -> None:
+        self._check_bytes(home, wanted)
+        limits, said = self.limits, f"the upload has {files} files and folders"
+        if home.files + files > limits.visitor_files:
+            used = f"; {home.files} are used, remove some of your files" if home.files else ""
+            raise ConfigError(f"{said}, and a visitor has room for {limits.visitor_files}{used}")
+        total = sum(other.files for other in self._spaces.values())
+        if total + files > limits.total_files:
+            raise ConfigError(f"{said}, and room for {limits.total_files - total} is left for all visitors; try later")
+        disk = os.statvfs(home.folder)
+        left = disk.f_favail - limits.free_files
+        if disk.f_files and files > left:  # a file system that needs no table says 0
+            raise ConfigError(f"{said}, and the disk has room for {max(left, 0)}; remove something from it")
+
+    def _check_bytes(self, home: _Space, wanted: int) -> None:
         limits, said = self.limits, f"the upload needs {size_text(wanted)}"
         if home.bytes + wanted > limits.visitor_bytes:
             used = f"; {size_text(home.bytes)} are used, remove some of your files" if home.bytes else ""
@@ -240,9 +267,9 @@ class Uploads:
             with SafeZip(archive, archive.name, max_files=left) as found:
                 with self._lock:
                     incoming.check_wanted()
-                    self._check_room(self._spaces[space], found.bytes)
+                    self._check_room(self._spaces[space], found.bytes, found.files)
                     incoming.claimed += found.bytes
-                incoming.files += found.files
+                    incoming.files += found.files
                 left -= found.files
                 into.mkdir(mode=0o700)
                 found.unpack(into, incoming.check_wanted)

@@ -88,7 +88,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
 
 def test_too_many_members_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "t.zip", {f"{number}": b"" for number in range(11)})
-    with pytest.raises(UnsafeFileError, match="11 files, more than 10"):
+    with pytest.raises(UnsafeFileError, match="11 files and folders, more than 10"):
         unpack(path, tmp_path / "out", max_files=10)
 
 

@@ -22,8 +22,17 @@ from workbench.uploads import Limits, Upload, Uploads
 
 ANN, BOB = "a" * 32, "b" * 32
 SMALL = Limits(
-    file_bytes=1000, visitor_bytes=1500, total_bytes=2000, free_bytes=0, files=10, visitors=3, hours=1.0
-)  # fmt: skip
+    file_bytes=1000,
+    visitor_bytes=1500,
+    total_bytes=2000,
+    free_bytes=0,
+    files=10,
+    visitor_files=15,
+    total_files=20,
+    free_files=0,
+    visitors=3,
+    hours=1.0,
+)
 
 
 @pytest.fixture
@@ -55,7 +64,7 @@ def test_files_arrive_as_they_are_and_private(desk: Uploads) -> None:
     assert (upload.folder / "trial/static.mp4").read_bytes() == b"x" * 100
     assert (upload.folder / "trial/.hydra/merged_config.yaml").read_bytes() == b""
     assert (upload.folder / "trial/a.csv").read_bytes() == b"1,2"
-    assert (upload.title, upload.bytes, upload.files) == ("trial", 103, 3)
+    assert (upload.title, upload.bytes, upload.files) == ("trial", 103, 5)
     for path in (upload.folder, *upload.folder.rglob("*"), upload.folder.parent, upload.folder.parent.parent):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
 
@@ -73,7 +82,7 @@ def test_an_archive_is_replaced_by_what_is_in_it(desk: Uploads, tmp_path: Path) 
         archive.writestr("run/empty/", b"")
     upload = bring(desk, {"trial.ZIP": (tmp_path / "t.zip").read_bytes()})
     assert (upload.folder / "trial/run/static.mp4").read_bytes() == b"0" * 300
-    assert (upload.bytes, upload.files) == (300, 2)
+    assert (upload.bytes, upload.files) == (300, 3)
     assert left(tmp_path) == ["static.mp4"]
 
 
@@ -121,6 +130,41 @@ def test_quotas_count_what_is_kept_and_all_visitors(desk: Uploads) -> None:
         bring(desk, {"a.mp4": b"x" * 300})
     desk.remove(BOB, desk.of(BOB)[0].name)
     bring(desk, {"a.mp4": b"x" * 300})
+
+
+def test_files_count_as_bytes_do(desk: Uploads, tmp_path: Path) -> None:
+    bring(desk, {f"{at}.mp4": b"" for at in range(8)})  # and the folder around them
+    with pytest.raises(
+        ConfigError, match=r"7 files and folders, and a visitor has room for 15; 9 are used, remove some"
+    ):
+        bring(desk, {f"a/b/c/d/{at}.mp4": b"" for at in range(3)})
+    bring(desk, {f"{at}.mp4": b"" for at in range(7)}, BOB)
+    with pytest.raises(ConfigError, match="room for 3 is left for all visitors"):
+        bring(desk, {"a/b/c/0.mp4": b""}, BOB)
+    desk.remove(ANN, desk.of(ANN)[0].name)
+    bring(desk, {"a/b/c/0.mp4": b""}, BOB)
+    assert len(left(tmp_path)) == 8
+
+
+def test_files_in_archives_count(desk: Uploads, tmp_path: Path) -> None:
+    bring(desk, {f"{at}.mp4": b"" for at in range(8)})
+    with zipfile.ZipFile(tmp_path / "t.zip", "w") as archive:
+        for at in range(3):
+            archive.writestr(f"{at}/x/y", b"")
+    with pytest.raises(ConfigError, match="9 files and folders, and a visitor has room for 15; 10 are used"):
+        bring(desk, {"t.zip": (tmp_path / "t.zip").read_bytes()})
+    assert len(left(tmp_path)) == 8
+
+
+def test_a_disk_s_file_table_keeps_some_room_free(desk: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Table:
+        f_files, f_favail, f_blocks, f_bavail, f_bfree, f_frsize = 1000, 3, 1000, 1000, 1000, 4096
+
+    monkeypatch.setattr(uploads.os, "statvfs", lambda _: Table)
+    with pytest.raises(ConfigError, match="4 files and folders, and the disk has room for 3"):
+        desk.begin(ANN, [Announced("a/b/c/d.mp4", 1)])
+    monkeypatch.setattr(Table, "f_files", 0)
+    assert bring(desk, {"a/b/c/d.mp4": b""}).files == 4
 
 
 def test_the_disk_keeps_some_room_free(desk: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
