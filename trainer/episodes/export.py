@@ -18,7 +18,7 @@ import tyro
 from model.errors import EpisodeError
 from trainer.files import TEMP_MARK, sweep_temporaries
 
-from .open import find_episodes, open_episode, split_name
+from .open import find_episodes, open_episode
 from .writers.trajectory import trajectory
 
 log = logging.getLogger(__name__)
@@ -46,9 +46,7 @@ class ExportArguments:
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
     arguments = tyro.cli(ExportArguments, args=argv, prog="python -m trainer export")
-    path, index = split_name(str(arguments.source))
-    one = f"{path}#{index}" == str(arguments.source)
-    names = [str(arguments.source)] if one else find_episodes(path)
+    names = find_episodes(arguments.source)
     if not names:
         open_episode(arguments.source)  # says what was looked for
     export(names, arguments.destination, arguments.format, drop_steps=arguments.drop_steps)

@@ -48,13 +48,16 @@ def open_as_recorded(name: str | Path) -> Episode:
 
 
 def find_episodes(root: str | Path) -> list[str]:
-    """The names of all episodes at or below a file or folder, sorted by path; unfinished ones are left out.
+    """The names of all episodes at or below a file or folder, sorted by path; PATH#INDEX names that one alone.
 
-    A damaged dataset is named by its first episode, which cannot be opened: opening it says why.
+    Unfinished ones are left out. A damaged dataset is named by its first episode, which cannot be opened: opening it says why.
 
     Raises:
         EpisodeError: `root` does not exist.
     """
+    path, index = split_name(str(root))
+    if path != Path(root) and path.exists():
+        return [f"{path}#{index}"]
     names: list[str] = []
     for path, reader in find_datasets(root):
         if reader.format == "packed":  # a dataset of one, whose meta data nobody asked for yet

@@ -87,9 +87,9 @@ def main(argv: list[str]) -> int:
 
 def _names(source: Path, *, silent_play: bool) -> list[str]:
     """The episodes to pack."""
-    path, index = split_name(str(source))
-    if f"{path}#{index}" == str(source):
-        return [str(source)]
+    path, _ = split_name(str(source))
+    if path != source:
+        return find_episodes(source)
     names: list[str] = []
     for dataset, reader in find_datasets(path):
         if reader.format == "packed":

@@ -64,14 +64,12 @@ def main(argv: list[str]) -> int:
 
 
 def _audits(options: Options) -> list[Audit]:
-    from trainer.episodes.open import find_episodes, open_episode, split_name
+    from trainer.episodes.open import find_episodes, open_episode
 
     if options.first < 1:
         raise ConfigError(f"--first {options.first}: give at least 1")
-    path, index = split_name(options.path)
-    named = options.path.endswith(f"#{index}")
     # opening says what is wrong with a path that holds none
-    names = [options.path] if named or options.first == 1 else find_episodes(path)[: options.first] or [options.path]
+    names = [options.path] if options.first == 1 else find_episodes(options.path)[: options.first] or [options.path]
     line, found = ProgressLine(), list[Audit]()
     for i, name in enumerate(names):
 
