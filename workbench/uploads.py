@@ -7,6 +7,7 @@ name, and what fails leaves nothing. Plain logic: nothing here knows of the web 
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
@@ -24,6 +25,7 @@ from .safe_zip import SafeZip
 from .scratch import Scratch
 from .upload_incoming import Announced, Incoming, disk_errors, plan_files, size_text
 
+_log = logging.getLogger(__name__)
 _LOOK_EVERY = 600.0  # seconds between two looks for what has expired
 _IDLE = 120.0  # seconds without a byte after which an upload is taken as given up
 
@@ -203,9 +205,10 @@ class Uploads:
         with self._lock:
             names = [name for name, home in self._spaces.items() if home.seen < limit]
             expired = {name: self._spaces.pop(name) for name in names}
-        for name, home in expired.items():
+        for home in expired.values():
             self._drop(home)
             shutil.rmtree(home.folder, ignore_errors=True)
+        for name in expired:
             self._gone(name)
 
     def close(self) -> None:
@@ -303,4 +306,7 @@ class Uploads:
     def _look_for_expired(self) -> None:
         while True:
             time.sleep(_LOOK_EVERY)
-            self.expire()
+            try:
+                self.expire()
+            except Exception:  # whatever it was, the spaces of others must expire too
+                _log.exception("removing expired uploads failed; trying again")

@@ -9,6 +9,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -316,6 +317,24 @@ def test_spaces_expire_unless_their_visitor_comes(tmp_path: Path, monkeypatch: p
     assert desk.of(BOB) == (other,)
     desk.close()
     assert left(tmp_path) == []
+
+
+def test_spaces_expire_while_the_server_runs_whatever_goes_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(_: str) -> NoReturn:
+        raise OSError("the catalogue cannot be told")
+
+    monkeypatch.setattr(uploads, "_LOOK_EVERY", 0.02)
+    desk = Uploads(tmp_path / "uploads", replace(SMALL, hours=1 / 3600), fails)
+    for space in (ANN, BOB, ANN):
+        bring(desk, {"a.mp4": b"x"}, space)
+        deadline = time.monotonic() + 10
+        while left(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert left(tmp_path) == []
+    assert "trying again" in caplog.text
+    desk.close()
 
 
 def test_another_process_s_files_are_left_alone(tmp_path: Path) -> None:
