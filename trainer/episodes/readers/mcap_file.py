@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ MAX_FILE = 256 << 30
 MAX_RECORD, MAX_CHUNK = 128 << 20, 128 << 20
 MAX_MESSAGES = 1_000_000
 MAX_SMALL = 128 << 20  # bytes of messages that are no images, kept in memory
+_MAX_KEPT_SCHEMA = 64 << 10
 _LATEST = (1 << 63) - 1  # ns; the year 2262
 _PURPOSE = "an MCAP file"
 
@@ -66,7 +68,6 @@ class McapFile:
         self.complaint = ""
         self._lock = threading.Lock()
         self._chunk: tuple[int, list[Any]] | None = None
-        self._factory = library("mcap_ros2.decoder", _PURPOSE).DecoderFactory()
         self._index()
         if not any(topic.times for topic in self.topics.values()):
             raise EpisodeError(f"{path}: holds no message ({self.complaint or 'it is empty'})")
@@ -80,7 +81,7 @@ class McapFile:
         data = topic.data[index] if topic.data else self._read(topic.places[index])
         kind = schema_name(topic)
         try:
-            decode = self._factory.decoder_for(topic.message_encoding, topic.schema)
+            decode = _decoder(topic)
             if decode is None:
                 raise ValueError(f"{topic.message_encoding} {getattr(topic.schema, 'encoding', '')} is not read")
             check_definition(kind, bytes(getattr(topic.schema, "data", b"")).decode("utf-8", "replace"), len(data))
@@ -104,6 +105,8 @@ class McapFile:
                 )
                 offset = len(MAGIC)
                 for record in reader.records:
+                    if isinstance(record, records.DataEnd):
+                        break  # what follows says again what was read
                     inner = self._unpack(record) if isinstance(record, records.Chunk) else [record]
                     for index, item in enumerate(inner):
                         if isinstance(item, records.Schema):
@@ -162,6 +165,20 @@ class McapFile:
             raise UnsafeFileError(f"{self.path}: a chunk does not hold the {size} bytes that it announces")
         plain = dataclasses.replace(chunk, compression="", data=data)
         return library("mcap.stream_reader", _PURPOSE).breakup_chunk(plain, validate_crc=True)
+
+
+def _decoder(topic: Topic) -> Callable[[bytes], Any] | None:
+    schema = topic.schema
+    if schema is None or len(schema.data) > _MAX_KEPT_SCHEMA:
+        return library("mcap_ros2.decoder", _PURPOSE).DecoderFactory().decoder_for(topic.message_encoding, schema)
+    return _kept_decoder(topic.message_encoding, schema.name, schema.encoding, schema.data)
+
+
+@lru_cache(maxsize=64)
+def _kept_decoder(message_encoding: str, name: str, encoding: str, definition: bytes) -> Callable[[bytes], Any] | None:
+    """Made once for all files of a robot: a definition takes longer to parse than a small message to decode."""
+    schema = library("mcap.records", _PURPOSE).Schema(id=1, name=name, encoding=encoding, data=definition)
+    return library("mcap_ros2.decoder", _PURPOSE).DecoderFactory().decoder_for(message_encoding, schema)
 
 
 def is_image(topic: Topic) -> bool:

@@ -63,9 +63,11 @@ def _raster(message: Any, dtype: np.dtype, channels: int, where: str) -> np.ndar
     if min(height, width) < 1 or height * width > MAX_PIXELS:
         raise UnsafeFileError(f"{where}: announces {width} x {height} pixels, at most {MAX_PIXELS}")
     row = width * channels * dtype.itemsize
-    data = np.frombuffer(bytes(message.data), np.uint8)
+    data = np.frombuffer(message.data, np.uint8)
     if step < row or len(data) < step * (height - 1) + row:
         raise EpisodeError(f"{where}: has {len(data)} bytes for {height} rows of {max(step, row)}")
-    data = np.pad(data[: step * height], (0, max(0, step * height - len(data)))).reshape(height, step)
-    values = np.ascontiguousarray(data[:, :row]).view(dtype.newbyteorder(">" if message.is_bigendian else "<"))
+    if len(data) < step * height:  # the last row may end with its last pixel
+        data = np.pad(data, (0, step * height - len(data)))
+    rows = data[: step * height].reshape(height, step)
+    values = np.ascontiguousarray(rows[:, :row]).view(dtype.newbyteorder(">" if message.is_bigendian else "<"))
     return values.astype(dtype).reshape(height, width, channels)
