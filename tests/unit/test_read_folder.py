@@ -104,6 +104,38 @@ def test_depth_in_one_array_counts_its_unit(tmp_path: Path) -> None:
     np.testing.assert_allclose(episode.depth("static", 2), 0.0009, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("size", "read"), [((24, 32), True), ((96, 128), True), ((24, 24), False), ((48, 56), False)])
+def test_depth_of_another_size_is_brought_to_the_colours_or_left_out(
+    tmp_path: Path, size: tuple[int, int], read: bool
+) -> None:
+    root = trial(tmp_path)
+    depth = np.arange(LENGTH * size[0] * size[1], dtype=np.uint16).reshape(LENGTH, *size) + 1
+    write_images(root / "static_depth", depth)
+    episode = READER.open(root, 0)
+    assert episode.has("depth", "static") is read
+    assert f"{size[0]} x {size[1]} pixels" in episode.info.notes[0]
+    if read:
+        got = np.round(episode.depth("static", 1) * 1000)
+        assert got.shape == SIZE
+        whole = depth[1].repeat(2, 0).repeat(2, 1) if size[0] < SIZE[0] else depth[1, 1::2, 1::2]
+        np.testing.assert_array_equal(got, whole)
+        np.testing.assert_allclose(episode.intrinsics("static"), [[50, 0, 32], [0, 50, 24], [0, 0, 1]])
+
+
+def test_depth_ends_before_the_images_that_were_being_written(tmp_path: Path) -> None:
+    root = trial(tmp_path)
+    path = root / f"static_depth/frame{LENGTH - 1}.png"
+    path.write_bytes(path.read_bytes()[:60])
+    episode = READER.open(root, 0)
+    assert (episode.info.length, episode.has("depth", "static")) == (LENGTH - 1, True)
+    assert f"before frame{LENGTH - 1}.png" in episode.info.notes[0]
+    for at in range(LENGTH):
+        (root / f"static_depth/frame{at}.png").write_bytes(b"")
+    episode = READER.open(root, 0)
+    assert (episode.info.length, episode.has("depth", "static")) == (LENGTH, False)
+    assert "is not read" in episode.info.notes[0]
+
+
 def test_a_lone_video_is_an_episode(tmp_path: Path) -> None:
     path = tmp_path / "trial_07.mp4"
     write_video(path, plain_frames(0, 0, LENGTH), codec=("libsvtav1",))
@@ -162,6 +194,11 @@ def test_images_end_before_the_one_that_was_being_written(tmp_path: Path, damage
     assert episode.info.length == 3
     assert says in episode.info.notes[0]
     assert shown_frame(episode.rgb("static", 2)) == 2
+    other = folder / "000002.png"  # a recorder with two threads
+    other.write_bytes(other.read_bytes()[:50])
+    episode = READER.open(tmp_path, 0)
+    assert episode.info.length == 2
+    assert "000002.png" in episode.info.notes[0]
 
 
 @pytest.mark.parametrize(

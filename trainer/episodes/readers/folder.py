@@ -22,15 +22,16 @@ from ..camera import Camera
 from ..episode import Episode, EpisodeInfo, View
 from ..identity import content_hash
 from ..lazy import LazyEpisode, Numbers
+from .folder_depth import DepthClip, depth_clip
 from .folder_facts import CameraFacts, Facts, fact_files, read_cameras, read_facts
 from .folder_tables import find_table, flat, read_table
-from .folder_views import Clip, FoundView, depth_frames, find_views, image_clip, looks_like_video, video_clip
+from .folder_views import Clip, FoundView, find_views, image_clip, looks_like_video, video_clip
 from .reader import EpisodeSummary, Reader
 from .tool_pose import tool_pose
 from .views import assign_views, split_views
 
 _ASSUMED_HZ = 10.0
-_TOLERATED = 0.1  # a table that is shorter than the images by more than this share is not of this episode
+_TOLERATED = 0.1  # what is shorter than the images by more than this share is not of this episode
 
 
 class FolderReader:
@@ -103,6 +104,7 @@ class _Opening:
         if any(clip.length != self._length for clip in self._clips.values()):
             counts = ", ".join(f"{name} {clip.length}" for name, clip in self._clips.items())
             self._notes.append(f"its views have different lengths ({counts} frames): ends with the shortest")
+        self._depths = {view.name: self._depth(view) for view in self._found}
 
     def lazy(self) -> LazyEpisode:
         facts = self._facts
@@ -140,22 +142,39 @@ class _Opening:
     def _clip(self, view: FoundView) -> Clip:
         return video_clip(view.video, self._path) if view.video else image_clip(view.images, self._path)
 
+    def _depth(self, view: FoundView) -> DepthClip | None:
+        """The depth of a view; where it cannot be used, a note says why."""
+        what = f"the depth of '{view.name}'"
+        if not view.depth:
+            return None
+        if self._facts.depth_unit is None:
+            self._notes.append(f"{what} is not read: meta.yaml states no depth_unit")
+            return None
+        try:
+            depth = depth_clip(view.depth, self._path, self._facts.depth_unit, self._clips[view.name].size)
+        except EpisodeError as error:
+            self._notes.append(f"{what} is not read: {error}")
+            return None
+        self._notes += [f"{what}: {note}" for note in depth.notes]
+        return depth if self._fits(what, depth.length, "images") else None
+
+    def _fits(self, what: str, count: int, entries: str) -> bool:
+        """Whether something that has so many entries is of this episode; what is a little shorter ends it."""
+        if self._length - count > max(1, _TOLERATED * self._length):
+            self._notes.append(f"{what} is not read: it has {count} {entries} for {self._length} frames")
+            return False
+        if count != self._length:
+            self._notes.append(f"{what} has {count} {entries} for {self._length} frames: ends with the shorter")
+        self._length = min(self._length, count)
+        return True
+
     def _camera(self, view: FoundView) -> Camera:
-        clip, known = self._clips[view.name], self._known.get(view.name)
-        depth = None
-        if view.depth and self._facts.depth_unit is None:
-            self._notes.append(f"the depth of '{view.name}' is not read: meta.yaml states no depth_unit")
-        elif view.depth and self._facts.depth_unit is not None:
-            count, depth = depth_frames(view.depth, self._path, self._facts.depth_unit)
-            if count < self._length:
-                raise EpisodeError(
-                    f"{self._path}: '{view.name}' has {count} depth images for {self._length} images of colours"
-                )
+        clip, known, depth = self._clips[view.name], self._known.get(view.name), self._depths[view.name]
         return Camera(
             source_name=view.name,
             size=clip.size,
             rgb=clip.rgb,
-            depth=depth,
+            depth=None if depth is None else depth.read,
             K=None if known is None else _intrinsics(known, clip.size),
             T_world_camera=None if known is None else self._poses(known, view.name),
         )
@@ -192,12 +211,8 @@ class _Opening:
         self._tables.append(path)
         table = read_table(path, self._path)
         rows = len(next(iter(table.values())))
-        if rows < self._length and self._length - rows > max(1, _TOLERATED * self._length):
-            self._notes.append(f"{path.name} is not read: it has {rows} rows for {self._length} frames")
+        if not self._fits(path.name, rows, "rows"):
             return None
-        if rows != self._length:
-            self._notes.append(f"{path.name} has {rows} rows for {self._length} frames: ends with the shorter")
-        self._length = min(self._length, rows)
         features |= {f"{stems[0]}/{name}": column for name, column in table.items()}
         return flat(table)
 

@@ -1,11 +1,8 @@
-"""The views of a folder: a video or a folder of numbered images for each, and depth beside them.
+"""The views of a folder: a video or a folder of numbered images for each, and depth beside them (see `folder_depth`).
 
     VIEW.mp4 (.mov .m4v .mkv .webm .avi)   or   VIEW/000000.png (.jpg .jpeg), in the order of their names
-    VIEW_depth/000000.png (16 bits) or .npy (h, w)   or   VIEW_depth.npy (t, h, w)
 
-Depth counts the `depth_unit` of meta.yaml. VIEW is any name with one of the words of `VIEW_WORDS`.
-
-Dimensions: t frame, h w pixels.
+VIEW is any name with one of the words of `VIEW_WORDS`.
 """
 
 from __future__ import annotations
@@ -18,14 +15,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
 
-from model.errors import EpisodeError, UnsafeFileError, WorkbenchError
+from model.errors import UnsafeFileError
 
-from ..media.images import MAX_BYTES, decode_depth_image, decode_image, image_size, read_image_file
+from ..media.images import decode_image, image_size
 from ..media.video import Video, is_video
-from ..safe_npy import read_npy
 from ..safe_path import plain_file
+from .folder_images import good_until, image_bytes
 from .views import STATIC_WORDS, WRIST_WORDS, words_of
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi"})
@@ -34,8 +30,6 @@ MAX_VIDEO_BYTES = 64 << 30
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _DEPTH = re.compile(r"^(?P<view>.+)_depth$|^depth_(?P<also>.+)$|^(?P<alone>depth)$")
 _MAX_IMAGES = 1_000_000
-
-ReadDepth = Callable[[int], Float[np.ndarray, "h w"]]
 
 
 @dataclass
@@ -75,7 +69,7 @@ def find_views(folder: Path) -> list[FoundView]:
     depths: dict[str, list[Path]] = {}
     for path in _entries(folder):
         stem = path.stem if path.suffix.lower() in {*VIDEO_SUFFIXES, ".npy"} else path.name  # names before any stat
-        depth = _DEPTH.match(stem)
+        depth = _DEPTH.match(stem.lower())
         if depth is not None:
             depths[depth["view"] or depth["also"] or ""] = _frames(path, {".png", ".npy"}) if path.is_dir() else [path]
         elif not VIEW_WORDS & set(words_of(stem)):
@@ -85,7 +79,7 @@ def find_views(folder: Path) -> list[FoundView]:
         elif path.is_dir() and (images := _frames(path, _IMAGE_SUFFIXES)):
             views.setdefault(stem, FoundView(name=stem)).images = images
     for name, view in views.items():
-        view.depth = depths.get(name, depths.get("", []) if len(views) == 1 else [])
+        view.depth = depths.get(name.lower(), depths.get("", []) if len(views) == 1 else [])
     return [views[name] for name in sorted(views)]
 
 
@@ -100,29 +94,11 @@ def video_clip(path: Path, root: Path) -> Clip:
 
 
 def image_clip(paths: list[Path], root: Path) -> Clip:
-    """The images of a folder, up to an empty or half-written one, as a full disk or a killed recorder leaves it."""
-    size = image_size(_bytes(paths[0], root), paths[0])
-    end = next((at for at, path in enumerate(paths) if path.stat().st_size == 0), len(paths))
-    note = "" if end == len(paths) else f"{paths[end].name} is empty: the {end} images before it can be read"
-    if end > 1 and (problem := _problem(paths[end - 1], root)):
-        end -= 1
-        note = f"the {end} images before {paths[end].name} can be read: {problem}"
-    return Clip(length=end, size=size, rgb=partial(_read_image, paths, root), rate=None, note=note)
-
-
-def depth_frames(paths: list[Path], root: Path, unit: float) -> tuple[int, ReadDepth]:
-    """How many depth images there are, and how to read one: float32 metres, NaN = invalid.
-
-    Args:
-        paths: One npy file (t, h, w), or one PNG or npy file for each frame.
-        root: They must lie in it.
-        unit: Metres of one count.
-    """
-    if len(paths) == 1 and paths[0].suffix == ".npy":
-        stack = read_npy(paths[0], root, kinds="uif")
-        if stack.ndim == 3:
-            return len(stack), lambda index: _metres(stack[index], unit)
-    return len(paths), lambda index: _metres(_read_depth(paths[index], root), unit)
+    """The images of a folder, up to the last one that can be read."""
+    size = image_size(image_bytes(paths[0], root), paths[0])
+    read = partial(_read_image, paths, root)
+    length, note = good_until(paths, read)
+    return Clip(length=length, size=size, rgb=read, rate=None, note=note)
 
 
 def looks_like_video(path: Path) -> bool:
@@ -137,36 +113,7 @@ def looks_like_video(path: Path) -> bool:
 
 
 def _read_image(paths: list[Path], root: Path, index: int) -> np.ndarray:
-    return decode_image(_bytes(paths[index], root), paths[index])
-
-
-def _problem(path: Path, root: Path) -> str:
-    """What is wrong with an image, "" if nothing is."""
-    try:
-        decode_image(_bytes(path, root), path.name)
-    except WorkbenchError as error:
-        return str(error)[:120]
-    return ""
-
-
-def _read_depth(path: Path, root: Path) -> np.ndarray:
-    if path.suffix == ".npy":
-        depth = read_npy(path, root, kinds="uif")
-        if depth.ndim != 2:
-            raise EpisodeError(f"{path}: has shape {depth.shape}, expected (height, width)")
-        return depth
-    return decode_depth_image(_bytes(path, root), path)
-
-
-def _bytes(path: Path, root: Path) -> bytes:
-    plain_file(path, root, max_bytes=MAX_BYTES)
-    return read_image_file(path)
-
-
-def _metres(depth: np.ndarray, unit: float) -> Float[np.ndarray, "h w"]:
-    metres = depth.astype(np.float32) * np.float32(unit)
-    metres[~(np.isfinite(metres) & (metres > 0))] = np.nan
-    return metres
+    return decode_image(image_bytes(paths[index], root), paths[index])
 
 
 def _frames(folder: Path, suffixes: frozenset[str] | set[str]) -> list[Path]:
