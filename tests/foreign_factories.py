@@ -38,14 +38,16 @@ def shown_frame(image: np.ndarray) -> int:
     return round((float(np.median(image[..., 2])) - 20) / 20)
 
 
-def write_video(path: Path, frames: np.ndarray, *, fps: float = FPS, codec: Sequence[str] = ("libx264",)) -> None:
+def write_video(
+    path: Path, frames: np.ndarray, *, fps: float = FPS, codec: Sequence[str] = ("libx264",), pixels: str = "yuv420p"
+) -> None:
     """Encodes (f, h, w, 3) uint8, or (f, h, w) uint16 as 12-bit grey, with ffmpeg."""
     import imageio_ffmpeg
 
     grey = frames.dtype == np.uint16
     size = f"{frames.shape[2]}x{frames.shape[1]}"
     kind = ["-f", "rawvideo", "-pix_fmt", "gray12le" if grey else "rgb24", "-s", size, "-r", str(fps)]
-    out = ["-pix_fmt", "gray12le" if grey else "yuv420p", "-c:v", *codec, str(path)]
+    out = ["-pix_fmt", "gray12le" if grey else pixels, "-c:v", *codec, str(path)]
     path.parent.mkdir(parents=True, exist_ok=True)
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *kind, "-i", "pipe:0", *out]
     subprocess.run(command, input=np.ascontiguousarray(frames).tobytes(), check=True, capture_output=True)

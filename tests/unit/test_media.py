@@ -128,6 +128,31 @@ def test_what_is_no_video_is_one_clear_error(tmp_path: Path, damage: str) -> Non
         Video(path).frame(0)
 
 
+def test_a_codec_that_is_not_read_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "edited.mov"
+    write_video(path, plain_frames(0, 0, 3), codec=("prores_ks",), pixels="yuv422p10le")
+    with pytest.raises(EpisodeError, match=r"codec prores is not read, only h264, hevc, .*: convert it"):
+        Video(path).frame(0)
+
+
+def test_an_mp4_without_its_list_of_frames_was_never_finished(tmp_path: Path) -> None:
+    path = tmp_path / "cut.mp4"
+    write_video(path, moving(20))
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(EpisodeError, match="never finished"):
+        Video(path).frame(0)
+
+
+def test_a_cut_avi_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "cut.avi"
+    write_video(path, moving(20), codec=("mjpeg",))
+    assert not Video(path).complaint
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 6 // 10])
+    clip = Video(path)
+    assert (clip.complaint, 5 < clip.readable < 15) == ("it is cut off", True)
+    clip.frame(clip.readable - 1)
+
+
 def png_header(width: int, height: int) -> bytes:
     """A PNG that announces a size and has no pixels."""
 

@@ -32,6 +32,8 @@ _CONTAINERS = "mov,matroska,avi"
 _CODECS = "h264,hevc,av1,libdav1d,libaom-av1,vp8,libvpx,vp9,libvpx-vp9,mpeg4,mjpeg,ffv1,png,rawvideo"
 _SPEAKER = re.compile(r"^(\[[^]]*\]\s*)+")  # the part of ffmpeg that speaks, with its address
 _REFUSED = re.compile(r"Codec \((\w+)\) not on whitelist")  # said of a sound track too, which nobody asks for
+_UNREAD = re.compile(r"\[dec:(\w+) @ [^]]*\] Error while opening decoder")
+_READ = ", ".join(name for name in _CODECS.split(",") if not name.startswith("lib"))
 # POSIX sh counts memory in KiB and files in blocks of 512 bytes
 _LIMITS = (
     f"ulimit -d {MEMORY >> 10} && ulimit -v {_ADDRESSES >> 10} && ulimit -t {int(TIMEOUT)} && ulimit -f {_LOG >> 9}"
@@ -90,14 +92,27 @@ def run_ffmpeg(source: Path, before: Sequence[str], after: Sequence[str], *, lim
     except OSError as error:
         raise EpisodeError(f"{source}: cannot be read ({error.strerror or error})") from None
     lines = [_SPEAKER.sub("", line)[:200] for line in said if not _REFUSED.search(line)]
-    complaint = lines[-1] if lines else ""
     if not in_time:
         raise UnsafeFileError(f"{source}: decoding took more than {TIMEOUT:.0f} s and was stopped")
     if len(data) > limit:
         raise UnsafeFileError(f"{source}: unpacks to more than the {limit} bytes that a part of it may have")
     if not data:
-        raise EpisodeError(f"{source}: no video can be decoded ({complaint or 'it is empty or truncated'})")
-    return Answer(data=data, complaint=complaint)
+        raise EpisodeError(f"{source}: no video can be decoded ({_why(said, lines)})")
+    return Answer(data=data, complaint=lines[-1] if lines else "")
+
+
+def _why(said: Sequence[str], lines: Sequence[str]) -> str:
+    """Why nothing was decoded, in words that say what to do; else the first line, which is about the cause."""
+    text = "\n".join(said)
+    if refused := set(_UNREAD.findall(text)) & set(_REFUSED.findall(text)):
+        return f"its codec {refused.pop()} is not read, only {_READ}: convert it, such as with ffmpeg -c:v libx264"
+    if "Format not on whitelist" in text:
+        return "it is no MP4, MOV, Matroska, WebM or AVI inside: convert it to one"
+    if "moov atom not found" in text:
+        return "it was cut off or never finished: the list of its frames, which MP4 writes last, is missing"
+    if "matches no streams" in text:
+        return "it has no picture"
+    return lines[0] if lines else "it is empty or truncated"
 
 
 def _collect(command: list[str], stdin: int, log: int, limit: int) -> tuple[bytes, bool]:

@@ -62,6 +62,18 @@ def is_cut_off(path: Path) -> bool:
     return at > size or b"moov" not in kinds
 
 
+def is_cut_off_avi(path: Path) -> bool:
+    """Whether an AVI is shorter than it says, or never said how long it is: ffmpeg plays it without a word."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(12)
+        size = path.stat().st_size
+    except OSError:
+        return False
+    announced = int.from_bytes(head[4:8], "little")
+    return head[:4] == b"RIFF" and head[8:] == b"AVI " and (announced == 0 or announced + 8 > size)
+
+
 class Video:
     """The first video stream of a file, or a stretch of it. Nothing is read before it is asked for.
 
@@ -90,7 +102,7 @@ class Video:
     @property
     def complaint(self) -> str:
         """Why the container seems damaged, "" if it does not. The frames that it still lists can be asked for."""
-        return self._packets.complaint
+        return self._packets.complaint or ("it is cut off" if is_cut_off_avi(self.path) else "")
 
     @property
     def rate(self) -> float:
