@@ -17,7 +17,6 @@ from torch import Tensor
 
 from model.batch import Observation, Prediction, Targets
 from model.config import PolicyConfig, Statistics
-from model.errors import EpisodeError
 from model.policy import Policy
 from trainer.data.images import scaled_intrinsics
 from trainer.data.points import FLOW_POINTS
@@ -167,11 +166,7 @@ def _view(window: Window, policy: Policy, view: View) -> ViewForesight:
     has_depth = episode.has("depth", view)
     came = bool(targets.future_mask[0, 0, index])
     future_true = targets.future_rgb[0, 0, index].permute(1, 2, 0).contiguous().numpy()
-    camera: tuple[np.ndarray, np.ndarray] | None
-    try:
-        camera = scaled_intrinsics(episode, view, config.image_size), episode.T_world_camera(view)[window.step]
-    except EpisodeError:  # a recording without cameras: everything but 3D can be shown
-        camera = None
+    pose = episode.T_world_camera(view)[window.step] if episode.has("T_world_camera", view) else None
     return ViewForesight(
         rgb=rgb_now(window, index),
         depth=_of_view(prediction.depth, index),
@@ -182,8 +177,8 @@ def _view(window: Window, policy: Policy, view: View) -> ViewForesight:
         future_depth_true=_truth(targets.future_depth, targets.future_depth_valid, index)
         if came and has_depth
         else None,
-        K=None if camera is None else camera[0],
-        T_world_camera=None if camera is None else camera[1],
+        K=scaled_intrinsics(episode, view, config.image_size) if episode.has("K", view) else None,
+        T_world_camera=pose,
     )
 
 

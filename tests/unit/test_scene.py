@@ -10,7 +10,9 @@ import pytest
 
 from tests.factories import make_foresight, make_recording
 from trainer.episodes.memory import MemoryEpisode
+from trainer.episodes.recording import Recording
 from workbench.charts.track_style import faded, shown_tracks, track_colours
+from workbench.scene.blueprint import _eye
 from workbench.scene.lift import lift_image, lift_tracks
 from workbench.scene.picking import ATTENTION, POINTS, PREDICTED, TRUE, picked_point, shown_counts
 from workbench.scene.recording import EpisodeScene, write_rrd
@@ -160,4 +162,40 @@ def test_the_eye_stands_off_what_an_assumed_camera_sees() -> None:
     middle = scene._middle(scene._path)
     assert scene._path is None  # the tool's path is in a world that this camera was not placed in
     np.testing.assert_allclose((middle - pose[:3, 3]) @ pose[:3, 2], 1.4, atol=1e-6)
-    assert scene._title() == "3D foresight, cloud of predicted depth"
+    assert scene._title() == "3D foresight, cloud of predicted depth, in the camera's own axes"
+
+
+def unplaced(recording: Recording) -> MemoryEpisode:
+    """Intrinsics and depth, and nobody says where the camera stands: what a ROS recording without /tf has."""
+    info = dataclasses.replace(recording.info, has_exact_flow=False)
+    views = {
+        view: dataclasses.replace(seen, body=None, T_world_camera=None if view == "static" else seen.T_world_camera)
+        for view, seen in recording.views.items()
+    }
+    return MemoryEpisode(dataclasses.replace(recording, info=info, views=views, body_pose=None))
+
+
+def test_a_camera_of_unknown_place_is_drawn_in_its_own_axes() -> None:
+    recording = make_recording(length=12, size=(32, 32))
+    episode = unplaced(recording)
+    scene, foresight = EpisodeScene(episode), make_foresight(MemoryEpisode(recording), 8)
+    opening = scene.opening()
+    assert scene._title() == "3D foresight, in the camera's own axes"
+    assert list(scene._poses) == ["static"]  # the wrist's recorded place is in another world
+    assert b"/world/cloud/true" in opening
+    assert b"/world/tool/path" not in opening
+    assert PREDICTED.encode() in scene.predicted(foresight)
+    cloud = scene._true_cloud(episode.rgb("static", 0), 0)
+    assert cloud is not None
+    depth = episode.depth("static", 0)
+    np.testing.assert_allclose(np.sort(cloud.points[:, 0]), np.sort(depth[np.isfinite(depth)]), atol=1e-5)  # along x
+
+
+def test_the_eye_goes_nearer_to_what_a_long_lens_sees() -> None:
+    target = np.array([0.0, 0.0, 4.0])
+    distances: list[float] = []
+    for spread in (0.0875, 0.414):  # CALVIN's 10 degrees, LIBERO's 45
+        position = _eye(np.eye(4), target, spread).position
+        assert position is not None
+        distances.append(float(np.linalg.norm(np.array(position.as_arrow_array().to_pylist()[0]) - target)))
+    np.testing.assert_allclose(distances[0] / distances[1], 0.0875 / 0.414, rtol=1e-3)

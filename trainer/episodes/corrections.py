@@ -12,7 +12,8 @@ from jaxtyping import Float, Integer
 
 from .source_settings import REVERSES, Turn, ViewSetting
 
-_LEVEL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # OpenCV axes, looking along x, z up
+LEVEL_CAMERA = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+"""Pose of a camera of unknown place, so that 3D can be drawn: in the origin, looking along x, z up (OpenCV axes)."""
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 _HALF_TURN = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -64,7 +65,7 @@ def view_pose(
             pose.
     """
     if stored is None:
-        return None if level is None else np.broadcast_to(_LEVEL, (level, 4, 4))
+        return None if level is None else np.broadcast_to(LEVEL_CAMERA, (level, 4, 4))
     pose = np.linalg.inv(stored) if setting.pose == "inverted" else stored
     pose = pose @ _OPENGL if setting.pose == "opengl" else pose
     # A mirror is no motion: of a mirrored image only the principal point can follow.

@@ -1,6 +1,7 @@
 """The 3D view of one time as PLY, the format that every mesh and cloud program reads: the cloud, and the tracks.
 
-Written by open3d, in metres of the world, so that the files of one episode lie in one place. Dimensions: c cloud point.
+Written by open3d, in metres of the world, so that the files of one episode lie in one place; in the level camera's own
+axes where nobody recorded where it stands. Dimensions: c cloud point.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from model.errors import ConfigError
+from trainer.episodes.corrections import LEVEL_CAMERA
 from trainer.episodes.episode import Episode
 
 from ..charts.track_style import faded, shown_tracks, track_colours
 from ..foresight import Foresight, ViewForesight
-from ..scene.lift import lift_image, lift_tracks
+from ..scene.lift import drawn_poses, lift_image, lift_tracks
 from ..scene.picking import FLOW_VIEW
 
 _NORMAL_NEIGHBOURS = 30
+_NO_CAMERA = "this episode has no camera (K), so there is nothing in 3D to export; give its field of view"
 
 
 def cloud_ply(foresight: Foresight) -> bytes:
@@ -57,7 +60,9 @@ def tracks_ply(episode: Episode, foresight: Foresight) -> bytes:
 
     _, K, _ = _placed(foresight)
     flow = foresight.flow
-    poses = episode.T_world_camera(FLOW_VIEW)
+    poses = drawn_poses(episode)
+    if poses is None:
+        raise ConfigError(_NO_CAMERA)
     poses = poses[np.minimum(flow.steps, len(poses) - 1)]
     shown, colours = shown_tracks(flow, K), track_colours(flow)
     strips = [
@@ -87,9 +92,9 @@ def _placed(
     foresight: Foresight,
 ) -> tuple[ViewForesight, Float[np.ndarray, "3 3"], Float[np.ndarray, "4 4"]]:
     seen = foresight.views[FLOW_VIEW]
-    if seen.K is None or seen.T_world_camera is None:
-        raise ConfigError("this episode has no camera (K and T_world_camera), so there is nothing in 3D to export")
-    return seen, seen.K, seen.T_world_camera
+    if seen.K is None:
+        raise ConfigError(_NO_CAMERA)
+    return seen, seen.K, LEVEL_CAMERA if seen.T_world_camera is None else seen.T_world_camera
 
 
 def _unit(colours: UInt8[np.ndarray, "c 3"]) -> Float[np.ndarray, "c 3"]:

@@ -12,11 +12,14 @@ _TURN_DEG = 28.0
 """The eye is turned this far around the scene, away from the camera's own view, so that depth errors can be seen."""
 _LIFT = 0.12
 _ZOOM = 0.85
+_USUAL_SPREAD = 0.414
+"""What a camera of 45 degrees sees: it fills the view. The eye goes nearer to what a longer lens looks at from afar."""
 
 
 def scene_blueprint(
     *,
     camera: Float[np.ndarray, "4 4"] | None,
+    spread: float | None = None,
     target: Float[np.ndarray, " 3"],
     title: str,
     timeline: str,
@@ -27,6 +30,7 @@ def scene_blueprint(
 
     Args:
         camera: T_world_camera of the static view; None lets the viewer choose its eye.
+        spread: Half the width of what that camera sees at a distance of 1; None: as most cameras.
         target: Where the eye looks, metres in the world.
         title: Heading of the 3D view.
         timeline: The timeline in view.
@@ -38,7 +42,7 @@ def scene_blueprint(
         name=title,
         contents=["+ /world/**"],
         overrides={entity: [rrb.EntityBehavior(visible=False)] for entity in hidden},
-        eye_controls=None if camera is None else _eye(camera, target),
+        eye_controls=None if camera is None else _eye(camera, target, spread or _USUAL_SPREAD),
         line_grid=False,
     )
     root: rrb.Spatial3DView | rrb.Horizontal = spatial
@@ -58,10 +62,10 @@ def scene_blueprint(
     )
 
 
-def _eye(camera: Float[np.ndarray, "4 4"], target: Float[np.ndarray, " 3"]) -> rrb.EyeControls3D:
+def _eye(camera: Float[np.ndarray, "4 4"], target: Float[np.ndarray, " 3"], spread: float) -> rrb.EyeControls3D:
     """Turns the camera around the target: the distance zoomed, a little higher, world z up where it can be."""
     up = np.array([0.0, 0.0, 1.0]) if abs(camera[2, 1]) > 0.3 else -camera[:3, 1]
-    arm = camera[:3, 3] - target
+    arm = (camera[:3, 3] - target) * min(1.0, spread / _USUAL_SPREAD)
     angle = np.radians(_TURN_DEG)
     turned = arm * np.cos(angle) + np.cross(up, arm) * np.sin(angle) + up * (up @ arm) * (1 - np.cos(angle))
     position = target + _ZOOM * turned + _LIFT * float(np.linalg.norm(arm)) * up

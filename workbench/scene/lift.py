@@ -12,7 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from trainer.episodes.corrections import LEVEL_CAMERA
+from trainer.episodes.episode import Episode
 from trainer.metrics.flow import unproject
+
+from .picking import FLOW_VIEW
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,16 @@ class Cloud:
     colours: UInt8[np.ndarray, "c 3"]
     radius: float
     valid: int
+
+
+def drawn_poses(episode: Episode) -> Float[np.ndarray, "t 4 4"] | None:
+    """Where the flow view's camera is drawn at each step; None where nothing can be placed before it.
+
+    A source that knows the camera's intrinsics and not its place is drawn in the camera's own axes, level.
+    """
+    if episode.has("T_world_camera", FLOW_VIEW):
+        return episode.T_world_camera(FLOW_VIEW)
+    return np.broadcast_to(LEVEL_CAMERA, (episode.info.length, 4, 4)) if episode.has("K", FLOW_VIEW) else None
 
 
 def lift_image(

@@ -9,23 +9,21 @@ between visitors and rerun's global recording is never used.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import rerun as rr
 from jaxtyping import Float, UInt8
 
-from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
 
 from ..charts.colours import ATTENTION_SCALE
 from ..charts.track_style import STILL_GREY, faded, shown_tracks, track_colours
 from ..foresight import Foresight, ViewForesight
 from .blueprint import scene_blueprint
-from .lift import Cloud, lift_image, lift_tracks
+from .lift import Cloud, drawn_poses, lift_image, lift_tracks
 from .picking import ATTENTION, FLOW_VIEW, POINTS, PREDICTED, TRUE
 
 APPLICATION_ID = "foresight-workbench"
@@ -41,7 +39,6 @@ _ATTENTION_RADIUS = 0.005
 """Metres: larger than the grey start points, which they cover."""
 _BEFORE_CAMERA = 1.4
 """Metres: where the scene is thought to be before a camera while no depth says so."""
-Value = TypeVar("Value")
 
 
 class EpisodeScene:
@@ -104,9 +101,10 @@ class EpisodeScene:
     def _start_points(self, foresight: Foresight) -> Float[np.ndarray, "p 3"]:
         """Start points of the flow in the world; none without a camera."""
         seen = foresight.views[FLOW_VIEW]
-        if seen.K is None or seen.T_world_camera is None:
+        poses = self._poses.get(FLOW_VIEW)
+        if seen.K is None or poses is None:
             return np.zeros((0, 3), np.float32)
-        return lift_tracks(foresight.flow.uvz[:, :1], seen.K, seen.T_world_camera[None])[:, 0]
+        return lift_tracks(foresight.flow.uvz[:, :1], seen.K, poses[None, foresight.step])[:, 0]
 
     def _stream(self, *, first: bool) -> rr.RecordingStream:
         stream = rr.RecordingStream(APPLICATION_ID, recording_id=self.recording_id, send_properties=first)
@@ -116,10 +114,14 @@ class EpisodeScene:
 
     @cached_property
     def _poses(self) -> dict[View, Float[np.ndarray, "t 4 4"]]:
-        """Camera poses of the views that have cameras."""
+        """Camera poses of the views that have cameras; see `drawn_poses` for one of unknown place."""
         found: dict[View, Float[np.ndarray, "t 4 4"]] = {}
         for view in self._views:
-            poses = _absent_as_none(lambda view=view: self.episode.T_world_camera(view))
+            if view == FLOW_VIEW:
+                poses = drawn_poses(self.episode)
+            else:  # its recorded place is in another world than that of a camera that is drawn in its own axes
+                recorded = not self._in_camera_axes and self.episode.has("T_world_camera", view)
+                poses = self.episode.T_world_camera(view) if recorded else None
             if poses is not None:
                 found[view] = poses
         return found
@@ -158,6 +160,7 @@ class EpisodeScene:
         hidden = [FUTURE_CLOUD, ATTENTION] if with_images else [FUTURE_CLOUD]
         blueprint = scene_blueprint(
             camera=None if poses is None else poses[0],
+            spread=self._spread,
             target=self._middle(path),
             title=self._title(),
             timeline=TIMELINE,
@@ -167,11 +170,18 @@ class EpisodeScene:
         stream.send_blueprint(blueprint, make_active=True, make_default=True)
 
     @property
+    def _spread(self) -> float | None:
+        """Half the width of what the camera sees at a distance of 1; None where its intrinsics are not known."""
+        if not self.episode.has("K", FLOW_VIEW):
+            return None
+        (height, width), K = self.episode.image_size(FLOW_VIEW), self.episode.intrinsics(FLOW_VIEW)
+        return max(0.5 * width / float(K[0, 0]), 0.5 * height / float(K[1, 1]))
+
+    @property
     def _path(self) -> Float[np.ndarray, "t 3"] | None:
         """The tool's path, metres in the world; None where it has no place beside the cameras."""
-        # An assumed camera stands in a world of its own: drawn there, the recorded path would be somewhere by chance.
-        assumed = f"T_world_camera.{FLOW_VIEW}" in self.episode.info.assumed
-        if assumed or not self.episode.has("state"):
+        # Drawn in a camera's own axes, the recorded path would be somewhere by chance.
+        if self._in_camera_axes or not self.episode.has("state"):
             return None
         return self.episode.state[:, :3].astype(np.float32)
 
@@ -187,9 +197,18 @@ class EpisodeScene:
         return np.zeros(3) if poses is None else poses[0][:3, 3] + _BEFORE_CAMERA * poses[0][:3, 2]
 
     def _title(self) -> str:
-        """The 3D view's heading, which says where the cloud is not the recorded one."""
+        """The 3D view's heading, which says where the cloud is not the recorded one, and whose axes these are."""
         origin = self.episode.info.depth_origin if self.episode.has("depth", FLOW_VIEW) else "predicted"
-        return "3D foresight" if origin == "true" else f"3D foresight, cloud of {origin} depth"
+        said = [] if origin == "true" else [f"cloud of {origin} depth"]
+        said += ["in the camera's own axes"] if self._in_camera_axes else []
+        return ", ".join(["3D foresight", *said])
+
+    @property
+    def _in_camera_axes(self) -> bool:
+        """Whether nobody recorded where the camera stands, so that it is drawn in a world of its own."""
+        if self.episode.has("T_world_camera", FLOW_VIEW):
+            return f"T_world_camera.{FLOW_VIEW}" in self.episode.info.assumed
+        return self.episode.has("K", FLOW_VIEW)
 
     def _true_cloud(self, image: UInt8[np.ndarray, "h w 3"] | None, step: int) -> Cloud | None:
         poses = self._poses.get(FLOW_VIEW)
@@ -201,9 +220,9 @@ class EpisodeScene:
 
     def _log_camera(self, stream: rr.RecordingStream, view: View) -> None:
         poses = self._poses.get(view)
-        K = _absent_as_none(lambda: self.episode.intrinsics(view))
-        if poses is None or K is None:
+        if poses is None or not self.episode.has("K", view):
             return
+        K = self.episode.intrinsics(view)
         height, width = self.episode.image_size(view)
         pinhole = rr.Pinhole(
             image_from_camera=K,
@@ -224,11 +243,12 @@ class EpisodeScene:
     def _log_foresight(self, stream: rr.RecordingStream, foresight: Foresight) -> None:
         stream.set_time(TIMELINE, sequence=foresight.step)
         seen = foresight.views[FLOW_VIEW]
-        if seen.K is None or seen.T_world_camera is None:
+        poses = self._poses.get(FLOW_VIEW)
+        if seen.K is None or poses is None:
             return
         self._log_tracks(stream, foresight, seen.K)
         if seen.depth_true is None and seen.depth is not None:
-            cloud = lift_image(seen.rgb, seen.depth, seen.K, seen.T_world_camera, limit=CLOUD_POINTS)
+            cloud = lift_image(seen.rgb, seen.depth, seen.K, poses[foresight.step], limit=CLOUD_POINTS)
             _log_cloud(stream, "/world/cloud/predicted", cloud)
         future = self._future_cloud(seen, foresight.future_step, seen.K)
         if future is not None:
@@ -299,11 +319,3 @@ def _log_cloud(stream: rr.RecordingStream, entity: str, cloud: Cloud) -> None:
             cloud.points, colors=cloud.colours, radii=cloud.radius, point_shading=rr.components.PointShading.Flat
         ),
     )
-
-
-def _absent_as_none(read: Callable[[], Value]) -> Value | None:
-    """A field of the episode, None where the episode lacks it."""
-    try:
-        return read()
-    except EpisodeError:
-        return None
