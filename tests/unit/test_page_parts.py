@@ -16,6 +16,7 @@ from model.config import preset_names
 from model.errors import ConfigError, EpisodeError, WorkbenchError
 from tests.factories import make_foresight, make_recording
 from trainer.episodes.memory import MemoryEpisode
+from trainer.episodes.packed import save_packed
 from workbench.catalog import Catalog
 from workbench.charts.panels import clip_scales
 from workbench.ui.launch import serve
@@ -132,6 +133,28 @@ def test_bad_run_settings_start_nothing(tmp_path: Path, change: dict[str, object
     with pytest.raises(ConfigError):
         _desk(tmp_path).start(**settings)  # pyright: ignore[reportArgumentType]
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_a_run_says_names_files_but_not_where_they_lie(tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "a"
+    run.mkdir(parents=True)
+    elsewhere = Path("/mnt/lab/sets/calvin")  # of an earlier start of the app
+    (run / "config.json").write_text(json.dumps({"training": {"data": [str(elsewhere)]}}))
+    for message in (
+        f"{tmp_path / 'data'}/x: is damaged",
+        f"{elsewhere}/x: is damaged",
+        f"{run}/config.json: is damaged",
+    ):
+        (run / "status.json").write_text(json.dumps({"state": "failed", "message": message}))
+        said = _desk(tmp_path).status("a").message
+        assert said in ("data/x: is damaged", "calvin/x: is damaged", "runs/a/config.json: is damaged")
+
+
+def test_one_episode_is_not_several(tmp_path: Path) -> None:
+    save_packed(make_recording(length=6, frame_stride=1), tmp_path / "data" / "one")
+    assert _desk(tmp_path).data_choices() == [(f"{tmp_path.name}/data (1 episode)", 0)]
+    save_packed(make_recording(length=6, frame_stride=1, seed=1), tmp_path / "data" / "two")
+    assert _desk(tmp_path).data_choices() == [(f"{tmp_path.name}/data (2 episodes)", 0)]
 
 
 def test_a_run_whose_process_is_gone_is_lost_and_says_its_last_words(tmp_path: Path) -> None:

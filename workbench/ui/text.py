@@ -59,6 +59,8 @@ MARKUP_TEXT = {
     "browse_nothing": "Choose an episode to see all its cameras and numbers.",
     "browse_open": "Open in Foresight",
     "browse_features": "Every number over time",
+    "attention_no_policy": "No policy is open, so there is no attention to show. Choose a checkpoint above, or start"
+    " the app with --checkpoint DIR.",
     "attention_over_time": "The action query over time, by layer and head",
     "attention_drawn": "Attention on",
     "attention_now": "Layers and heads at this time",
@@ -181,7 +183,7 @@ SCRIPT_TEXT = {
     "problems": "Not listed:",
     "no_checkpoint_short": "no policy",
     "no_instruction": "no instruction",
-    "origins": {"live": "live", "memory": "cached", "disk": "cached", "recorded": "recorded"},
+    "origins": {"live": "live", "memory": "cached", "recorded": "recorded"},
     "bad_request": "The workbench could not read this request. Open the page anew.",
     "range_from": "Ranges: ",
     "of": "of",
@@ -277,7 +279,9 @@ TRAIN_TEXT = {
     "curves": "Loss",
     "probe": "Probe frames, predicted again while it trains. Left to right: now | future RGB predicted | what came |"
     " depth predicted | true | future depth predicted | what came",
-    "no_run": "No run chosen.",
+    "no_run": "No run chosen. Start one, or choose an earlier one: its loss curves and probe frames, predicted again as"
+    " it learns, appear here. A run goes on when this page is closed.",
+    "no_data": "No episodes to train on. Start the app with --episodes PATH.",
     "choose_run": "Choose a run first.",
     "stopping": "stopping: it saves first",
     "starting": "starting",

@@ -32,6 +32,9 @@ class _Widgets:
     """The components that events read and write."""
 
     run: gr.Dropdown
+    stop: gr.Button
+    resume: gr.Button
+    opened: gr.Button
     status: gr.Markdown
     curves: gr.Plot
     probe: gr.Image
@@ -46,17 +49,25 @@ def add_train_tab(desk: TrainingDesk, tabs: gr.Tabs, tab: gr.Tab, others: list[g
             start, inputs = _add_start_form(desk)
             run = gr.Dropdown(choices=[], label=WORDS["run"], interactive=True)
             with gr.Row():
-                stop = gr.Button(WORDS["stop"], size="sm", min_width=80)
-                resume = gr.Button(WORDS["resume"], size="sm", min_width=80)
-            opened = gr.Button(WORDS["open"], size="sm", variant="primary")
-            status = gr.Markdown(WORDS["no_run"], elem_id="run-status")
+                stop = gr.Button(WORDS["stop"], size="sm", min_width=80, interactive=False)
+                resume = gr.Button(WORDS["resume"], size="sm", min_width=80, interactive=False)
+            opened = gr.Button(WORDS["open"], size="sm", variant="primary", interactive=False)
         with gr.Column(scale=3, min_width=480):
-            curves = gr.Plot(label=WORDS["curves"], elem_id="run-curves")
+            status = gr.Markdown(WORDS["no_run"] if desk.data_choices() else WORDS["no_data"], elem_id="run-status")
+            curves = gr.Plot(label=WORDS["curves"], elem_id="run-curves", visible=False)
             probe = gr.Image(
-                label=WORDS["probe"], height=430, interactive=False, buttons=["fullscreen"], elem_id="run-probe"
+                label=WORDS["probe"],
+                height=430,
+                interactive=False,
+                buttons=["fullscreen"],
+                elem_id="run-probe",
+                visible=False,
             )
     widgets = _Widgets(
         run=run,
+        stop=stop,
+        resume=resume,
+        opened=opened,
         status=status,
         curves=curves,
         probe=probe,
@@ -64,8 +75,8 @@ def add_train_tab(desk: TrainingDesk, tabs: gr.Tabs, tab: gr.Tab, others: list[g
         timer=gr.Timer(_PERIOD_S, active=False),
     )
     _wire_start(desk, widgets, start, inputs)
-    _wire_run(desk, widgets, stop, resume)
-    _wire_open(desk, widgets, opened, tabs)
+    _wire_run(desk, widgets)
+    _wire_open(desk, widgets, tabs)
     _wire_watch(desk, widgets, tab, others)
 
 
@@ -82,7 +93,7 @@ def _add_start_form(desk: TrainingDesk) -> tuple[gr.Button, list[Component]]:
 
 
 def _wire_start(desk: TrainingDesk, widgets: _Widgets, start: gr.Button, inputs: list[Component]) -> None:
-    @_readable
+    @_readable(desk)
     def begin(preset: str, data: int | None, hours: float, batch: int) -> Any:
         name = fresh_name(preset)
         desk.start(
@@ -93,29 +104,34 @@ def _wire_start(desk: TrainingDesk, widgets: _Widgets, start: gr.Button, inputs:
     start.click(begin, inputs, widgets.run, api_visibility="private")
 
 
-def _wire_run(desk: TrainingDesk, widgets: _Widgets, stop: gr.Button, resume: gr.Button) -> None:
-    @_readable
+def _wire_run(desk: TrainingDesk, widgets: _Widgets) -> None:
+    @_readable(desk)
     def halt(name: str | None) -> str:
         desk.stop(_chosen(name))
         return WORDS["stopping"]
 
-    @_readable
+    @_readable(desk)
     def go_on(name: str | None) -> str:
         desk.resume(_chosen(name))
         return WORDS["starting"]
 
-    stop.click(halt, widgets.run, widgets.status, show_progress="hidden", api_visibility="private")
-    resume.click(go_on, widgets.run, widgets.status, show_progress="hidden", api_visibility="private")
+    def only_with_a_run(name: str | None) -> list[Any]:
+        return [gr.Button(interactive=bool(name))] * 3
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    widgets.stop.click(halt, widgets.run, widgets.status, **quiet)
+    widgets.resume.click(go_on, widgets.run, widgets.status, **quiet)
+    widgets.run.change(only_with_a_run, widgets.run, [widgets.stop, widgets.resume, widgets.opened], **quiet)
 
 
-def _wire_open(desk: TrainingDesk, widgets: _Widgets, button: gr.Button, tabs: gr.Tabs) -> None:
-    @_readable
+def _wire_open(desk: TrainingDesk, widgets: _Widgets, tabs: gr.Tabs) -> None:
+    @_readable(desk)
     def open_newest(name: str | None) -> tuple[str, Any]:
         return desk.open_checkpoint(_chosen(name)), gr.Tabs(selected="foresight")
 
     checkpoint = gr.Textbox(visible="hidden")
     show = f"(id) => {{ import('{page_script()}').then((page) => page.openCheckpoint(id)); }}"
-    button.click(open_newest, widgets.run, [checkpoint, tabs], api_visibility="private").success(
+    widgets.opened.click(open_newest, widgets.run, [checkpoint, tabs], api_visibility="private").success(
         None, checkpoint, None, js=show, api_visibility="private"
     )
 
@@ -132,11 +148,13 @@ def _wire_watch(desk: TrainingDesk, widgets: _Widgets, tab: gr.Tab, others: list
         try:
             status, records, picture = desk.status(name), desk.metrics(name), desk.probe(name)
         except WorkbenchError as error:
-            return str(error), gr.skip(), gr.skip(), seen
+            return desk.told(str(error), name), gr.skip(), gr.skip(), seen
         now = (name, len(records), str(picture))
         if now == seen:
             return _status_line(status), gr.skip(), gr.skip(), seen
-        return _status_line(status), loss_curves(records), None if picture is None else _pixels(picture), now
+        curves = gr.Plot(loss_curves(records), visible=bool(records))
+        probe = gr.Image(None if picture is None else _pixels(picture), visible=picture is not None)
+        return _status_line(status), curves, probe, now
 
     outputs = [widgets.status, widgets.curves, widgets.probe, widgets.seen]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -164,14 +182,17 @@ def _chosen(name: str | None) -> str:
     return name
 
 
-def _readable(work: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Shows an error of the input as one line, without a traceback."""
+def _readable(desk: TrainingDesk) -> Callable[[Callable[_Arguments, _Result]], Callable[_Arguments, _Result]]:
+    """Shows an error of the input as one line, without a traceback and without a path of this machine."""
 
-    @functools.wraps(work)
-    def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        try:
-            return work(*args, **kwargs)
-        except WorkbenchError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+    def readable(work: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+        @functools.wraps(work)
+        def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+            try:
+                return work(*args, **kwargs)
+            except WorkbenchError as error:
+                raise gr.Error(desk.told(str(error)), print_exception=False) from error
 
-    return wrapped
+        return wrapped
+
+    return readable

@@ -25,6 +25,7 @@ from trainer.episodes.open import find_episodes
 
 from ..catalog import Catalog
 from ..catalog_checkpoints import read_checkpoint_row
+from ..told import without_places
 
 _ROOT = Path(__file__).resolve().parents[2]
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
@@ -67,7 +68,14 @@ class TrainingDesk:
     def data_choices(self) -> list[tuple[str, int]]:
         """(label, position) of every configured root that holds episodes."""
         counted = [(root, self._count(root), i) for i, root in enumerate(self._data)]
-        return [(f"{root.parent.name}/{root.name} ({count} episodes)", i) for root, count, i in counted if count]
+        return [(f"{root.parent.name}/{root.name} ({_episodes(count)})", i) for root, count, i in counted if count]
+
+    def told(self, message: str, name: str | None = None) -> str:
+        """A message about the data, or of the run called `name`, as a browser may have it: without where files lie."""
+        folder = None if name is None or not _NAME.fullmatch(name) else self._runs / name
+        stored = {} if folder is None else _read_json(folder / "config.json").get("training", {})
+        named = [self._runs, *self._data, *(Path(str(data)) for data in stored.get("data", ()))]
+        return without_places(message, (_ROOT, *(path.parent for path in named), *self._catalog.places()))
 
     def names(self) -> list[str]:
         """All runs, newest first."""
@@ -137,7 +145,7 @@ class TrainingDesk:
             phase=int(record.get("phase", 0)),
             fraction=float(record.get("fraction", 0.0)),
             eta_s=record.get("eta_s"),
-            message=message,
+            message=self.told(message, name),
         )
 
     def metrics(self, name: str) -> list[dict[str, Any]]:
@@ -225,6 +233,10 @@ def trainable_presets() -> tuple[str, ...]:
     """The presets that need nothing but data; a frozen encoder needs its folder, which only the command line takes."""
     configs = (preset_called(name) for name in preset_names())
     return tuple(config.name for config in configs if config.image.kind != "vit" and config.text.kind != "clip")
+
+
+def _episodes(count: int) -> str:
+    return f"{count} episode" if count == 1 else f"{count} episodes"
 
 
 def fresh_name(preset: str) -> str:

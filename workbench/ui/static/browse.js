@@ -43,14 +43,7 @@ export function mountBrowse(root) {
   });
   at("words").addEventListener("keydown", (event) => event.key === "ArrowDown" && (event.preventDefault(), list.focus()));
   for (const select of root.querySelectorAll(".fw-only")) select.addEventListener("change", () => list.reload());
-  for (const button of root.querySelectorAll("[data-order]")) button.addEventListener("click", () => {
-    const again = wish.order === button.dataset.order;
-    // up, down, then the order of the folders again
-    if (again && wish.descending) Object.assign(wish, { order: "", descending: false });
-    else Object.assign(wish, { order: button.dataset.order, descending: again });
-    markOrder(root, wish);
-    list.reload();
-  });
+  mountOrder(root, wish, list.reload);
   at("again").addEventListener("click", () => {
     const here = state.clip ? { checkpoint: state.clip.checkpoint?.id, episode: state.clip.episode.id, t: state.t } : {};
     open({ ...here, refresh: true });
@@ -78,6 +71,17 @@ function offerFilters(root, choices) {
     select.replaceChildren(new Option(`${text.browse_any} ${select.ariaLabel.toLowerCase()}`, ""), ...options);
     select.value = options.some(({ value }) => value === chosen) ? chosen : "";
   }
+}
+
+// A click on a column's head: up, down, then the order of the folders again.
+function mountOrder(root, wish, reload) {
+  for (const button of root.querySelectorAll("[data-order]")) button.addEventListener("click", () => {
+    const again = wish.order === button.dataset.order;
+    if (again && wish.descending) Object.assign(wish, { order: "", descending: false });
+    else Object.assign(wish, { order: button.dataset.order, descending: again });
+    markOrder(root, wish);
+    reload();
+  });
 }
 
 function markOrder(root, { order, descending }) {
