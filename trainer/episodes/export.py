@@ -18,7 +18,8 @@ import tyro
 from model.errors import EpisodeError
 from trainer.files import TEMP_MARK, sweep_temporaries
 
-from .open import find_episodes, open_episode
+from .open import open_episode
+from .selection import episodes_to_write
 from .writers.trajectory import trajectory
 
 log = logging.getLogger(__name__)
@@ -35,18 +36,20 @@ class ExportArguments:
         destination: The folder to make.
         format: calvin (a split folder), libero (one HDF5 file a task) or lerobot (v3.0, images in parquet).
         drop_steps: Accept episodes whose images do not show every control step: the actions between are lost.
+        silent_play: Also what has no instruction, in a dataset where other episodes have one (CALVIN's raw play).
     """
 
     source: tyro.conf.Positional[Path]
     destination: tyro.conf.Positional[Path]
     format: Literal["calvin", "libero", "lerobot"]
     drop_steps: bool = False
+    silent_play: bool = False
 
 
 def main(argv: list[str]) -> int:
     """Runs the command; returns the exit code."""
     arguments = tyro.cli(ExportArguments, args=argv, prog="python -m trainer export")
-    names = find_episodes(arguments.source)
+    names = episodes_to_write(arguments.source, silent_play=arguments.silent_play)
     if not names:
         open_episode(arguments.source)  # says what was looked for
     export(names, arguments.destination, arguments.format, drop_steps=arguments.drop_steps)

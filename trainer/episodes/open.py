@@ -50,7 +50,8 @@ def open_as_recorded(name: str | Path) -> Episode:
 def find_episodes(root: str | Path) -> list[str]:
     """The names of all episodes at or below a file or folder, sorted by path; PATH#INDEX names that one alone.
 
-    Unfinished ones are left out. A damaged dataset is named by its first episode, which cannot be opened: opening it says why.
+    Unfinished ones are left out. A damaged dataset is named by its first episode, which cannot be opened: opening it
+    says why.
 
     Raises:
         EpisodeError: `root` does not exist.

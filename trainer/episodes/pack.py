@@ -17,10 +17,10 @@ from trainer.files import MANIFEST, folder_bytes
 from .cache import cache_root, clean_cache
 from .convert import recording_of
 from .episode import Episode
-from .open import find_datasets, find_episodes, list_episodes, open_episode, split_name
+from .open import open_episode, split_name
 from .packed import PackedEpisode, save_packed
-from .readers.reader import EpisodeSummary
 from .schema import Encoding
+from .selection import episodes_to_write
 from .transcode import save_as
 
 log = logging.getLogger(__name__)
@@ -78,30 +78,11 @@ def main(argv: list[str]) -> int:
         return 0
     if arguments.destination is None and not arguments.verify:
         raise EpisodeError("pack: name a destination folder, or --verify to check the source")
-    names = _names(arguments.source, silent_play=arguments.silent_play)
+    names = episodes_to_write(arguments.source, silent_play=arguments.silent_play)
     if not names:
         open_episode(arguments.source)  # says what was looked for
     _pack_all(names, arguments)
     return 0
-
-
-def _names(source: Path, *, silent_play: bool) -> list[str]:
-    """The episodes to pack."""
-    path, _ = split_name(str(source))
-    if path != source:
-        return find_episodes(source)
-    names: list[str] = []
-    for dataset, reader in find_datasets(path):
-        if reader.format == "packed":
-            names.append(f"{dataset}#0")
-            continue
-        listed = [item for item in list_episodes(dataset) if isinstance(item, EpisodeSummary)]
-        spoken = [item for item in listed if item.instruction]
-        if spoken and not silent_play and len(spoken) < len(listed):
-            log.info("%s: %d episodes without an instruction left out", dataset, len(listed) - len(spoken))
-            listed = spoken
-        names += [item.name for item in listed] or find_episodes(dataset)
-    return names
 
 
 def _pack_all(names: list[str], arguments: PackArguments) -> None:

@@ -18,7 +18,7 @@ from model.errors import EpisodeError
 from ..episode import View
 from ..readers.calvin_camera import CONFIG
 from ..readers.calvin_units import absolute_actions_of, rel_actions_of, robot_obs_of
-from .trajectory import Trajectory, centred_field_of_view, same_cameras
+from .trajectory import Trajectory, centred_field_of_view, name_lost_cameras, same_cameras
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ def write_calvin(trajectories: Sequence[Trajectory], folder: Path) -> None:
     """
     if not trajectories:
         raise EpisodeError("export: nothing to write")
+    name_lost_cameras(trajectories, "CALVIN")
     bounds: list[tuple[int, int]] = []
     start = 0
     for one in trajectories:

@@ -11,7 +11,6 @@ Layout after https://huggingface.co/docs/lerobot/lerobot-dataset-v3:
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 
 from model.errors import EpisodeError
 
-from ..episode import View
+from .lerobot_images import ImageColumn, image_columns, png_of
 from .lerobot_stats import FeatureStats, ImageStats
 from .trajectory import Trajectory
 
@@ -38,8 +37,6 @@ _STATE = ["x", "y", "z", "qw", "qx", "qy", "qz", "gripper"]
 _ACTION = ["dx", "dy", "dz", "rx", "ry", "rz", "gripper"]
 _INDICES = ("frame_index", "episode_index", "index", "task_index")
 _OWN = {"timestamp", *_INDICES}
-_MILLIMETRES = 1000
-_LARGEST = 65535
 
 
 def write_lerobot(trajectories: Sequence[Trajectory], folder: Path) -> None:
@@ -102,24 +99,21 @@ class _Writer:
             "index": [first + row for row in rows],
             "task_index": [self._tasks[one.episode.info.instruction]] * len(rows),
         }
-        numbers = _numbers(one)
-        for name, feature in self._features.items():
-            if name in numbers:
-                columns[name] = list(numbers[name][list(rows)])
-            elif feature["dtype"] == "image":
-                columns[name] = [self._image(one, name, feature, row) for row in rows]
+        for name, values in _numbers(one).items():
+            taken = values[list(rows)]
+            columns[name] = list(taken[:, 0] if taken.shape[1] == 1 else taken)
+        for name, column in image_columns(one).items():
+            columns[name] = [self._image(name, column, row) for row in rows]
         for name, values in columns.items():
             if self._features[name]["dtype"] != "image":
                 self._stats[name].add(np.asarray(values))
         return columns
 
-    def _image(self, one: Trajectory, name: str, feature: dict[str, Any], row: int) -> dict[str, Any]:
-        view, step = _view(name), one.steps[row]
-        if feature.get("info"):
-            return {"bytes": _png(_millimetres(one.episode.depth(view, step))), "path": None}
-        image = one.episode.rgb(view, step)
-        self._stats[name].add(image)
-        return {"bytes": _png(image), "path": None}
+    def _image(self, name: str, column: ImageColumn, row: int) -> dict[str, Any]:
+        image = column.at(row)
+        if not column.is_depth:
+            self._stats[name].add(image)
+        return {"bytes": png_of(image, column), "path": None}
 
     def _entry(self, one: Trajectory, number: int, first: int, file: int) -> dict[str, Any]:
         return {
@@ -185,15 +179,7 @@ def _features(one: Trajectory) -> dict[str, Any]:
     for name, values in _numbers(one).items():
         own = entries.get(name) if name not in one.episode.features else None
         features[name] = {"dtype": "float64", "shape": [values.shape[1]], "names": own}
-    for view in one.episode.info.views:
-        height, width = one.episode.image_size(view)
-        shape = {"shape": [height, width, 3], "names": ["height", "width", "channel"]}
-        features[f"observation.images.{view}"] = {"dtype": "image", **shape}
-        if one.episode.has("depth", view):
-            depth = {"shape": [height, width, 1], "names": ["height", "width", "channel"]}
-            facts = {"is_depth_map": True, "depth_unit": "mm"}
-            features[f"observation.images.{view}_depth"] = {"dtype": "image", **depth, "info": facts}
-    return features
+    return features | {name: column.feature for name, column in image_columns(one).items()}
 
 
 def _numbers(one: Trajectory) -> dict[str, np.ndarray]:
@@ -210,10 +196,6 @@ def _numbers(one: Trajectory) -> dict[str, np.ndarray]:
     return {name: np.asarray(values, np.float64) for name, values in numbers.items()}
 
 
-def _view(name: str) -> View:
-    return "wrist" if name.removeprefix("observation.images.").startswith("wrist") else "static"
-
-
 def _stats(feature: dict[str, Any]) -> FeatureStats:
     return ImageStats() if feature["dtype"] == "image" else FeatureStats()
 
@@ -225,21 +207,6 @@ def _fps(one: Trajectory) -> int | float:
 def _batches(steps: Sequence[int]) -> Iterator[Sequence[int]]:
     for start in range(0, len(steps), _ROWS):
         yield range(start, min(start + _ROWS, len(steps)))
-
-
-def _millimetres(depth: np.ndarray) -> np.ndarray:
-    """Whole millimetres, 0 = not known or beyond what 16 bits hold (65.5 m)."""
-    with np.errstate(invalid="ignore"):
-        units = np.rint(depth.astype(np.float64) * _MILLIMETRES)
-        return np.where((units >= 1) & (units <= _LARGEST), units, 0).astype(np.uint16)
-
-
-def _png(image: np.ndarray) -> bytes:
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue()
 
 
 def _task_table(tasks: dict[str, int]) -> pa.Table:

@@ -10,7 +10,7 @@ _EVERY = 8  # of the pixels in either direction: enough for a mean
 
 
 class FeatureStats:
-    """Collects rows of numbers."""
+    """Collects rows of numbers; a row with an unknown entry (NaN) is not counted."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -22,6 +22,9 @@ class FeatureStats:
     def add(self, values: np.ndarray) -> None:
         """Adds (rows,) or (rows, n) values."""
         rows = np.asarray(values, np.float64).reshape(len(values), -1)
+        rows = rows[np.isfinite(rows).all(1)]
+        if not len(rows):
+            return
         self._add(rows)
         self.count += len(rows)
 

@@ -5,6 +5,7 @@ Dimensions: n row, h w pixels.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,8 @@ from jaxtyping import Float
 from model.errors import EpisodeError
 
 from ..episode import Episode, View
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,12 @@ def trajectory(episode: Episode, *, drop_steps: bool) -> Trajectory:
             "add --drop-steps to write those that have one (the actions between them are lost)"
         )
     return Trajectory(episode, steps)
+
+
+def name_lost_cameras(trajectories: Sequence[Trajectory], format: str) -> None:
+    """Warns of the cameras that a format with two fixed views has no place for."""
+    if lost := sorted({name for one in trajectories for name in one.episode.others}):
+        log.warning("%s has no place for these cameras, left out: %s", format, ", ".join(lost))
 
 
 def centred_field_of_view(K: Float[np.ndarray, "3 3"], size: tuple[int, int]) -> tuple[float, float] | None:
