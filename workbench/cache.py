@@ -1,21 +1,17 @@
-"""Predictions kept for later: the last ones in memory, more of them on disk. Safe across threads and processes."""
+"""Predictions kept in memory, the last ones of one checkpoint. Safe across threads.
+
+They are not kept on disk: a changed program would show numbers of the old one, and what a visitor uploaded would
+outlive its removal.
+"""
 
 from __future__ import annotations
 
-import logging
-import os
 import threading
 from collections import OrderedDict
-from pathlib import Path
-from typing import Literal, NamedTuple
-
-from trainer.files import replace_file
+from typing import NamedTuple
 
 from .foresight import Foresight
-from .foresight_file import from_file, to_bytes
-
-_log = logging.getLogger(__name__)
-Place = Literal["memory", "disk"]
+from .foresight_arrays import arrays_of
 
 
 class Key(NamedTuple):
@@ -27,93 +23,36 @@ class Key(NamedTuple):
 
 
 class ForesightCache:
-    """Two levels. A disk that is full or gone makes it slower, never wrong: a warning is logged and memory goes on.
+    """The predictions that were looked at last.
 
     Args:
-        folder: Where files are kept, None for memory only.
-        memory_steps: Foresights held in memory; the least recently used leave first.
-        disk_bytes: When the folder grows beyond this, the files used longest ago are removed.
+        max_bytes: Of their arrays; the least recently used leave first. One alone may be larger.
     """
 
-    def __init__(self, folder: Path | None, *, memory_steps: int, disk_bytes: int = 2 << 30) -> None:
-        self._folder = folder
-        self._memory: OrderedDict[Key, Foresight] = OrderedDict()
-        self._memory_steps = memory_steps
-        self._disk_bytes = disk_bytes
-        self._written = 0
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._kept: OrderedDict[Key, tuple[Foresight, int]] = OrderedDict()
+        self._bytes = 0
         self._lock = threading.Lock()
 
-    def place(self, key: Key) -> Place | None:
-        """Where the prediction is, None if nowhere. Reads no file."""
+    def __contains__(self, key: Key) -> bool:
         with self._lock:
-            if key in self._memory:
-                return "memory"
-        path = self._path(key)
-        return "disk" if path is not None and path.is_file() else None
+            return key in self._kept
 
     def get(self, key: Key) -> Foresight | None:
-        """The prediction, from memory or from disk."""
+        """The prediction, None if it is not kept."""
         with self._lock:
-            if key in self._memory:
-                self._memory.move_to_end(key)
-                return self._memory[key]
-        path = self._path(key)
-        found = None if path is None else from_file(path, checkpoint=key.checkpoint, episode=key.episode)
-        if found is None or path is None:
-            return None
-        self._remember(key, found)
-        try:
-            os.utime(path)  # the age that `prune_oldest` goes by
-        except OSError:
-            _log.debug("could not touch %s", path)
-        return found
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
 
     def put(self, key: Key, foresight: Foresight) -> None:
-        """Keeps a prediction in both levels."""
-        self._remember(key, foresight)
-        path = self._path(key)
-        if path is None:
-            return
-        data = to_bytes(foresight, checkpoint=key.checkpoint, episode=key.episode)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(path, data, durable=False)  # what a power cut spoils is predicted again
-        except OSError as error:
-            _log.warning("prediction not kept on disk: %s", error)
-            return
+        """Keeps a prediction."""
+        size = sum(array.nbytes for array in arrays_of(foresight).values())
         with self._lock:
-            self._written += len(data)
-            due = self._written > self._disk_bytes // 16
-            if due:
-                self._written = 0
-        if due:
-            prune_oldest(path.parents[2], "*/*/*.safetensors", self._disk_bytes)
-
-    def _remember(self, key: Key, foresight: Foresight) -> None:
-        with self._lock:
-            self._memory[key] = foresight
-            self._memory.move_to_end(key)
-            while len(self._memory) > self._memory_steps:
-                self._memory.popitem(last=False)
-
-    def _path(self, key: Key) -> Path | None:
-        if self._folder is None:
-            return None
-        return self._folder / key.checkpoint[:16] / key.episode[:16] / f"{key.step:06d}.safetensors"
-
-
-def prune_oldest(folder: Path, pattern: str, disk_bytes: int) -> None:
-    """Removes the files that match `pattern` and were used longest ago, until the rest takes no more than that."""
-    files: list[tuple[float, int, Path]] = []
-    for path in folder.glob(pattern):
-        try:
-            facts = path.stat()
-        except OSError:  # another process was faster
-            continue
-        files.append((facts.st_mtime, facts.st_size, path))
-    total = sum(size for _, size, _ in files)
-    for _, size, path in sorted(files):
-        if total <= disk_bytes:
-            return
-        path.unlink(missing_ok=True)
-        total -= size
+            self._bytes += size - self._kept.get(key, (foresight, 0))[1]
+            self._kept[key] = foresight, size
+            self._kept.move_to_end(key)
+            while self._bytes > self._max_bytes and len(self._kept) > 1:
+                self._bytes -= self._kept.popitem(last=False)[1][1]

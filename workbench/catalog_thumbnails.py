@@ -18,7 +18,7 @@ from trainer.episodes.open import split_name
 from trainer.episodes.settings_store import setting_mark
 from trainer.files import replace_file
 
-from .cache import prune_oldest
+from .cache_folder import prune_oldest
 from .catalog_rows import EpisodeRow
 from .predict import Cancel, CancelledError
 

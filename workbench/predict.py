@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Called with (steps done, steps in all)."""
-Origin = Literal["memory", "disk", "live"]
+Origin = Literal["memory", "live"]
 
 BATCH = 4
 """Steps of a range that run through the policy at once."""
@@ -68,13 +68,12 @@ class Predictor:
 
     Args:
         checkpoint: Checkpoint folder.
-        cache_dir: Where predictions are kept between sessions; None keeps them in memory only.
-        memory_steps: Foresights held in memory, least recently used leave first.
+        memory_bytes: Of the foresights held in memory, least recently used leave first.
     """
 
-    def __init__(self, checkpoint: str | Path, *, cache_dir: Path | None = None, memory_steps: int = 512) -> None:
+    def __init__(self, checkpoint: str | Path, *, memory_bytes: int = 512 << 20) -> None:
         self.checkpoint = Path(checkpoint)
-        self._cache = ForesightCache(cache_dir, memory_steps=memory_steps)
+        self._cache = ForesightCache(memory_bytes)
         self._loaded: LoadedCheckpoint | None = None
         self._hash: str | None = None
         self._load_lock = threading.Lock()
@@ -145,7 +144,7 @@ class Predictor:
         Raises:
             CheckpointError: The checkpoint has no readable manifest.
         """
-        return self._cache.place(self._key(episode, step)) or "live"
+        return "memory" if self._key(episode, step) in self._cache else "live"
 
     def foresee(self, episode: Episode, step: int, cancel: Cancel | None = None) -> Foresight:
         """What the policy foresees at a control step that has an image.

@@ -19,7 +19,6 @@ from trainer.metrics.window import predict_window, score_window
 from workbench.charts.tracks import tracks_panel
 from workbench.drawn_points import GRID, drawn_points, raster
 from workbench.foresight import REMARKS, Foresight
-from workbench.foresight_file import flatten, unflatten
 from workbench.infer import assemble, gather, run_policy
 from workbench.predict import Predictor
 
@@ -152,8 +151,6 @@ def test_the_flow_of_the_wrist_is_scored_and_said_not_drawn(episode: MemoryEpiso
     assert found.metrics["wrist.flow.still.epe_mm"] != found.metrics["flow.still.epe_mm"]
     groups = found.attention.groups
     assert {"FLOW", "FLOW_W"} <= set(groups)
-    again = unflatten(*flatten(found))
-    assert np.array_equal(again.flow.uvz, found.flow.uvz)
 
 
 def test_points_of_the_static_view_are_those_of_a_single_decode(episode: MemoryEpisode) -> None:

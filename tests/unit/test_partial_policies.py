@@ -24,7 +24,6 @@ from workbench.charts.attention_time import drawn_names
 from workbench.charts.panels import clip_scales, future_panels, now_panels
 from workbench.charts.tracks import tracks_panel
 from workbench.foresight import REMARKS, Foresight
-from workbench.foresight_file import flatten, unflatten
 from workbench.inspect import Options, inspect_episode
 from workbench.predict import Predictor
 from workbench.ui.attention_view import attention_payload
@@ -118,15 +117,6 @@ def test_lateral_flow_keeps_the_depth_of_its_start(episode: Path, tmp_path: Path
     assert np.ptp(foresight.flow.uvz[:, :, 2], axis=1).max() == 0
     assert np.ptp(foresight.flow.uvz[:, :, 0], axis=1).max() > 0
     assert REMARKS["flat_flow"] in tracks_panel(foresight).note
-
-
-@pytest.mark.parametrize("case", ["no_depth", "gr_mg"])
-def test_predictions_come_back_from_their_file(case: str, episode: Path, tmp_path: Path) -> None:
-    foresight = _predictor(POLICIES[case][0], tmp_path).foresee(open_episode(episode), 6)
-    again = unflatten(*flatten(foresight))
-    assert again.remarks == foresight.remarks
-    assert again.views["static"].depth is None
-    assert np.array_equal(again.flow.uvz, foresight.flow.uvz)
 
 
 @pytest.mark.parametrize("case", ["foresight_2d", "gr_mg"])

@@ -18,8 +18,9 @@ from trainer.episodes.episode import Episode
 from trainer.episodes.memory import MemoryEpisode
 from trainer.loop.checkpoint import load_checkpoint
 from trainer.metrics.window import predict_window, score_window
+from workbench.cache import ForesightCache, Key
 from workbench.foresight import Foresight
-from workbench.foresight_file import flatten, from_file, to_bytes
+from workbench.foresight_arrays import arrays_of
 from workbench.predict import CancelledError, Predictor
 
 
@@ -47,13 +48,12 @@ def blind_episode(**changes: object) -> MemoryEpisode:
 
 
 def assert_same(one: Foresight, two: Foresight, tolerance: float = 0.0) -> None:
-    (arrays, plain), (others, plain_two) = flatten(one), flatten(two)
+    arrays, others = arrays_of(one), arrays_of(two)
     assert arrays.keys() == others.keys()
     for name, values in arrays.items():
         np.testing.assert_allclose(values.astype(float), others[name].astype(float), atol=tolerance, err_msg=name)
-    metrics, metrics_two = plain.pop("metrics"), plain_two.pop("metrics")
-    assert plain == plain_two
-    assert metrics == pytest.approx(metrics_two, abs=tolerance, nan_ok=True)
+    assert (one.step, one.future_step, one.remarks) == (two.step, two.future_step, two.remarks)
+    assert one.metrics == pytest.approx(two.metrics, abs=tolerance, nan_ok=True)
 
 
 def test_numbers_are_those_of_evaluate(predictor: Predictor, episode: MemoryEpisode, checkpoint: Path) -> None:
@@ -125,36 +125,31 @@ def test_a_range_equals_single_steps(checkpoint: Path, predictor: Predictor, epi
         assert_same(found[step], predictor.foresee(episode, step), tolerance=2e-4)
 
 
-def test_cache_is_keyed_by_content(checkpoint: Path, episode: MemoryEpisode, tmp_path: Path) -> None:
-    first = Predictor(checkpoint, cache_dir=tmp_path / "cache", memory_steps=1)
-    assert first.origin(episode, 3) == "live"
-    made = first.foresee(episode, 3)
-    assert first.origin(episode, 3) == "memory"
-    assert first.foresee(episode, 3) is made
-    first.foresee(episode, 4)  # pushes 3 out of memory
-    assert first.origin(episode, 3) == "disk"
-
-    moved = shutil.copytree(checkpoint, tmp_path / "elsewhere")
-    second = Predictor(moved, cache_dir=tmp_path / "cache")
-    assert_same(second.foresee(episode, 3), made)
-    assert not second.loaded  # no weights were needed
+def test_predictions_are_kept_by_content(checkpoint: Path, episode: MemoryEpisode) -> None:
+    predictor = Predictor(checkpoint)
+    assert predictor.origin(episode, 3) == "live"
+    made = predictor.foresee(episode, 3)
+    assert predictor.origin(episode, 3) == "memory"
+    assert predictor.foresee(episode, 3) is made
     other = MemoryEpisode(make_recording(length=14, frame_stride=1, size=(32, 32), seed=5))
-    assert second.origin(other, 3) == "live"
+    assert predictor.origin(other, 3) == "live"
 
 
-def test_a_damaged_cache_file_is_predicted_again(checkpoint: Path, episode: MemoryEpisode, tmp_path: Path) -> None:
-    made = Predictor(checkpoint, cache_dir=tmp_path).foresee(episode, 3)
-    (path,) = tmp_path.rglob("*.safetensors")
-    for spoilt in (b"", path.read_bytes()[:2000], to_bytes(made, checkpoint="other", episode="other")):
-        path.write_bytes(spoilt)
-        assert from_file(path, checkpoint="a", episode="b") is None
-        assert_same(Predictor(checkpoint, cache_dir=tmp_path).foresee(episode, 3), made)
-
-
-def test_an_unwritable_cache_costs_only_time(checkpoint: Path, episode: MemoryEpisode, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    predictor = Predictor(checkpoint, cache_dir=tmp_path / "file")
-    assert predictor.foresee(episode, 2).step == 2
+def test_predictions_are_kept_within_bytes(predictor: Predictor, episode: MemoryEpisode) -> None:
+    made = predictor.foresee(episode, 3)
+    size = sum(array.nbytes for array in arrays_of(made).values())
+    cache = ForesightCache(int(2.5 * size))
+    keys = [Key("checkpoint", "episode", step) for step in range(3)]
+    cache.put(keys[0], made)
+    cache.put(keys[1], made)
+    assert cache.get(keys[0]) is made  # so that the other is the one used longest ago
+    cache.put(keys[0], made)  # again: counted once
+    cache.put(keys[2], made)
+    assert [key in cache for key in keys] == [True, False, True]
+    assert cache.get(keys[1]) is None
+    small = ForesightCache(1)
+    small.put(keys[0], made)
+    assert small.get(keys[0]) is made
 
 
 def test_cancelling(checkpoint: Path, episode: MemoryEpisode) -> None:

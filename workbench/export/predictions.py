@@ -10,7 +10,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from ..foresight import Foresight
-from ..foresight_file import flatten
+from ..foresight_arrays import arrays_of
 
 _TRUTH = ("_true", ".rgb", ".known", ".moving", ".K", ".T_world_camera")
 """Arrays that come from the episode and can be read there."""
@@ -42,7 +42,7 @@ MEANINGS = {
 
 def predictions_bytes(foresights: Sequence[Foresight]) -> bytes:
     """All predicted arrays stacked over steps, as safetensors; `step` and `future_step` say when."""
-    flat = [flatten(foresight)[0] for foresight in foresights]
+    flat = [arrays_of(foresight) for foresight in foresights]
     names = [name for name in flat[0] if not name.endswith(_TRUTH)]
     arrays = {name: np.stack([arrays[name] for arrays in flat]) for name in names}
     arrays["step"] = np.array([foresight.step for foresight in foresights])

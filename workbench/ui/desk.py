@@ -30,8 +30,8 @@ from ..told import without_places
 if TYPE_CHECKING:
     from ..scene.recording import EpisodeScene
 
-_MEMORY_STEPS = 256
-"""About a megabyte each: two clips of 100 frames stay scrubbable from memory inside the 1.5 GB the app may take."""
+_MEMORY_BYTES = 320 << 20
+"""Two clips of 100 frames of the bundled checkpoint stay scrubbable from memory inside the 1.5 GB the app may take."""
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -223,7 +223,7 @@ class Desk:
         return self._scenes[(episode_id, checkpoint_id)].predicted(foresight)
 
     def _make_predictor(self, checkpoint_id: str) -> Predictor:
-        return Predictor(self.catalog.checkpoint(checkpoint_id).path, memory_steps=_MEMORY_STEPS)
+        return Predictor(self.catalog.checkpoint(checkpoint_id).path, memory_bytes=_MEMORY_BYTES)
 
     def _make_scales(self, key: tuple[str, str | None]) -> ClipScales:
         episode_id, checkpoint_id = key
