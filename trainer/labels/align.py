@@ -56,10 +56,7 @@ class Alignment:
 
     def metres(self, raw: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
         """Depth in metres, NaN where the map leaves what can be seen (behind the camera, beyond infinity)."""
-        value = self.scale * raw + self.shift
-        with np.errstate(divide="ignore"):
-            z = 1.0 / value if self.space == "inverse" else value
-        return np.where(value > 0, z, np.nan)
+        return _metres(self.scale, self.shift, raw, self.space)
 
 
 def align(
@@ -86,8 +83,30 @@ def align(
     raw, z, frame = raw[usable].astype(np.float64), z[usable].astype(np.float64), frame[usable]
     if len(z) < _MIN_ANCHORS:
         raise EpisodeError(f"{len(z)} pixels of known depth are too few to find the scale; {_MIN_ANCHORS} are needed")
+    scale, shift, agrees = _fit(raw, z, space, np.random.default_rng(seed))
+    if agrees.mean() < _MIN_INLIERS:
+        raise EpisodeError(
+            f"no one scale and shift fits the clip: {agrees.mean():.0%} of {len(z)} anchors agree within {AGREES:.0%}; "
+            "the depth network fails here, or the anchors are wrong"
+        )
+    ratio = _metres(scale, shift, raw, space) / z
+    return Alignment(
+        space=space,
+        scale=scale,
+        shift=shift,
+        anchors=len(z),
+        inliers=float(agrees.mean()),
+        median_error=float(np.nanmedian(np.abs(ratio - 1.0))),
+        drift=_drift(ratio, frame),
+    )
+
+
+def _fit(
+    raw: Float[np.ndarray, " n"], z: Float[np.ndarray, " n"], space: AlignedSpace, rng: np.random.Generator
+) -> tuple[float, float, Bool[np.ndarray, " n"]]:
+    """Scale, shift and the anchors that agree: a consensus, refined by least squares on those that agree with it."""
     target = 1.0 / z if space == "inverse" else z
-    scale, shift = _consensus(raw, target, z, space, np.random.default_rng(seed))
+    scale, shift = _consensus(raw, target, z, space, rng)
     agrees = _agrees(scale, shift, raw, z, space)
     for _ in range(_REFINEMENTS):
         scale, shift = _least_squares(raw[agrees], target[agrees], z[agrees], space)
@@ -95,25 +114,14 @@ def align(
         if refined.sum() < _MIN_INLIERS * len(z):
             break
         agrees = refined
-    if agrees.mean() < _MIN_INLIERS:
-        raise EpisodeError(
-            f"no one scale and shift fits the clip: {agrees.mean():.0%} of {len(z)} anchors agree within {AGREES:.0%}; "
-            "the depth network fails here, or the anchors are wrong"
-        )
-    fitted = Alignment(space=space, scale=scale, shift=shift, anchors=0, inliers=0.0, median_error=0.0, drift=0.0)
-    ratio = fitted.metres(raw) / z
-    medians = [
-        float(np.nanmedian(ratio[frame == at])) for at in np.unique(frame) if np.isfinite(ratio[frame == at]).any()
-    ]
-    return Alignment(
-        space=space,
-        scale=float(scale),
-        shift=float(shift),
-        anchors=len(z),
-        inliers=float(agrees.mean()),
-        median_error=float(np.nanmedian(np.abs(ratio - 1.0))),
-        drift=float(np.ptp(medians)) if medians else float("nan"),
-    )
+    return scale, shift, agrees
+
+
+def _drift(ratio: Float[np.ndarray, " n"], frame: Integer[np.ndarray, " n"]) -> float:
+    """Largest difference between frames of the median of z / z_true; NaN where no frame has a finite one."""
+    by_frame = (ratio[frame == at] for at in np.unique(frame))
+    medians = [float(np.nanmedian(ratios)) for ratios in by_frame if np.isfinite(ratios).any()]
+    return float(np.ptp(medians)) if medians else float("nan")
 
 
 def _consensus(
@@ -154,3 +162,10 @@ def _agrees(
     value = scale * raw + shift
     relative = value * z if space == "inverse" else value / z  # 1 where right, in either space
     return np.abs(relative - 1.0) < AGREES
+
+
+def _metres(scale: float, shift: float, raw: Float[np.ndarray, "*s"], space: AlignedSpace) -> Float[np.ndarray, "*s"]:
+    value = scale * raw + shift
+    with np.errstate(divide="ignore"):
+        z = 1.0 / value if space == "inverse" else value
+    return np.where(value > 0, z, np.nan)
