@@ -22,7 +22,7 @@ class Target:
         words: The format's magic numbers, keys and names.
         read: Uses the parser on the file: `read(path, root)`. Returns, or raises one of the workbench's own errors.
         allowed: What this parser does that others must not, see `Guard`.
-        share: One input for so many of the others': a decoder that starts a process for each file is slow.
+        share: One input for so many of the others': media decoders in processes of their own are slow.
         rss_mb: Resident memory of this process that is too much.
     """
 
@@ -60,7 +60,7 @@ def _read_pickle(path: Path, root: Path) -> None:
 def _read_csv(path: Path, root: Path) -> None:
     from trainer.episodes.readers.folder_tables import flat, read_table
 
-    flat(read_table(path, root))
+    flat(read_table(path, root).columns)
 
 
 def _read_info(path: Path, root: Path) -> None:
@@ -305,8 +305,22 @@ TARGETS: dict[str, Target] = {
     "csv": Target(file="state.csv", seeds=seeds.csv_seeds, words=(b'"', b",", b"\r", b"\0"), read=_read_csv),
     "mujoco xml": Target(file="a.xml", seeds=seeds.model_seeds, words=_MODEL, read=_read_model),
     "packed stream": Target(file="rgb", seeds=seeds.stream_seeds, words=(*_JSON, b'"dtype":"U8"'), read=_read_stream),
-    "png16, tiff": Target(file="a.png", seeds=seeds.png16_seeds, words=_PNG, read=_read_depth_image),
-    "jpeg, png": Target(file="a.jpg", seeds=seeds.image_seeds, words=(*_JPEG, *_PNG), read=_read_image),
+    "png16, tiff": Target(
+        file="a.png",
+        seeds=seeds.png16_seeds,
+        words=_PNG,
+        read=_read_depth_image,
+        allowed=CHILD,
+        share=100,
+    ),
+    "jpeg, png": Target(
+        file="a.jpg",
+        seeds=seeds.image_seeds,
+        words=(*_JPEG, *_PNG),
+        read=_read_image,
+        allowed=CHILD,
+        share=100,
+    ),
     "video": Target(file="a.mp4", seeds=seeds.video_seeds, words=_VIDEO, read=_read_video, allowed=CHILD, share=100),
 }
 """Every parser by its name."""

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
@@ -39,6 +40,8 @@ calls["crash"] = lambda path, where: os.abort()
 calls["leave"] = lambda path, where: os._exit(3)
 calls["eat"] = lambda path, where: bytes(1 << 30)
 calls["wait"] = lambda path, where: time.sleep(60)
+calls["measure"] = lambda data, where: ({"value": len(data)}, (data[::-1],))
+calls["nap"] = lambda path, where: (time.sleep(1), ({"value": os.getpid()}, ()))[1]
 calls["fail"] = lambda path, where: {}["field x"]
 calls["lie"] = lambda path, where: ({"value": 1, "bytes": 5}, ())
 def start_slowly(path, where):
@@ -111,6 +114,30 @@ def test_a_wait_without_end_is_ended(fake: child.Child, tmp_path: Path, monkeypa
     monkeypatch.setattr(child, "WALL_S", 0.2)
     with pytest.raises(UnsafeFileError, match="took more than"):
         fake.ask("wait", tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 10, 70_000, 5_000_000])
+def test_bytes_go_with_a_question(fake: child.Child, size: int) -> None:
+    data = np.random.default_rng(size).bytes(size)
+    for _ in range(2):
+        head, back = fake.ask_about("measure", data, "here")
+        assert (head["value"], back) == (size, data[::-1])
+    with pytest.raises(UnsafeFileError, match=r"here: .* bytes, at most"):
+        fake.ask_about("measure", bytes(serve.MAX_BLOB + 1), "here")
+
+
+def test_a_second_process_is_started_only_while_the_first_is_busy(tmp_path: Path) -> None:
+    pool = child.Pool("hdf5")
+    vars(pool)["_idle"][:] = [Fake("hdf5"), Fake("hdf5")]
+    try:
+        alone = {pool.ask("nap", tmp_path)[0]["value"] for _ in range(2)}
+        with ThreadPoolExecutor(2) as threads:
+            together = {answer[0]["value"] for answer in threads.map(lambda _: pool.ask("nap", tmp_path), range(2))}
+        assert len(alone) == 1
+        assert alone < together
+        assert len(together) == 2
+    finally:
+        pool.close()
 
 
 def test_it_knows_nothing_of_our_environment(

@@ -225,9 +225,7 @@ def _read(dataset: Dataset, index: int | None, shape: tuple[int, ...]) -> np.nda
         raise EpisodeError(f"{dataset}: changed while it was read")
     if len(data) != math.prod(shape) * dataset.dtype.itemsize:
         raise EpisodeError(f"{dataset}: changed while it was read")
-    return (
-        np.frombuffer(bytearray(data), dataset.dtype).reshape(shape).astype(dataset.dtype.newbyteorder("="), copy=False)
-    )
+    return np.frombuffer(data, dataset.dtype).reshape(shape).astype(dataset.dtype.newbyteorder("="), copy=False)
 
 
 def _lengths(values: Any, where: str) -> tuple[int, ...]:

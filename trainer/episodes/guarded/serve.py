@@ -23,7 +23,7 @@ _IDLE_S = 2.0  # then nothing stays open
 
 Buffers = Sequence[bytes | memoryview]
 Operation = Callable[..., tuple[dict[str, Any], Buffers]]
-"""Takes a file's path, how to name it in messages, and the question's other arguments."""
+"""Takes a file's path or the data, how to name it in messages, and the question's other arguments."""
 
 
 def serve(operations: Mapping[str, Operation], idle: Callable[[], None]) -> None:
@@ -46,6 +46,8 @@ def serve(operations: Mapping[str, Operation], idle: Callable[[], None]) -> None
             idle()  # the libraries crash when the interpreter ends with a file of theirs open
             return
         question = json.loads(line)
+        if "bytes" in question:
+            question["data"] = questions.read(question.pop("bytes"))
         head, buffers = _answer(operations, question)
         size = sum(memoryview(buffer).nbytes for buffer in buffers)
         if size > MAX_BLOB:

@@ -1,26 +1,28 @@
-"""One compressed image, decoded only after its header was found harmless.
+"""One compressed image, decoded in a guarded process (`guarded.image_child`).
+
+Images that this program has just drawn itself, and the JPEG of packed training data, are not from elsewhere and need
+no such process: see `codecs`.
 
 Dimensions: h w pixels.
 """
 
 from __future__ import annotations
 
-import io
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from model.errors import EpisodeError, UnsafeFileError
 
-if TYPE_CHECKING:
-    from PIL import Image
+from ..guarded.child import child
 
 MAX_PIXELS = 1 << 25
 MAX_BYTES = 64 << 20
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")
-_DEPTH_MODES = {"I;16": np.uint16, "I;16B": np.uint16, "I": np.int32, "F": np.float32}
+_DEPTHS = {"<u2", ">u2", "<i4", "<f4"}
 
 
 def is_image(head: bytes) -> bool:
@@ -35,8 +37,8 @@ def decode_image(data: bytes, where: object) -> UInt8[np.ndarray, "h w 3"]:
         EpisodeError: Damaged or truncated.
         UnsafeFileError: Larger than this program decodes, or another format.
     """
-    with _opened(data, where, ("JPEG", "PNG")) as image:
-        return np.array(_loaded(image, where).convert("RGB"))
+    head, pixels = _ask("colours", data, where)
+    return _array(head, pixels, np.dtype(np.uint8), (3,), where)
 
 
 def decode_depth_image(data: bytes, where: object) -> Float[np.ndarray, "h w"]:
@@ -46,16 +48,15 @@ def decode_depth_image(data: bytes, where: object) -> Float[np.ndarray, "h w"]:
         EpisodeError: Damaged, or not a one-channel image of more than 8 bits.
         UnsafeFileError: Larger than this program decodes, or another format.
     """
-    with _opened(data, where, ("PNG", "TIFF")) as image:
-        if image.mode not in _DEPTH_MODES:
-            raise EpisodeError(f"{where}: is a {image.mode} image; depth needs one channel of 16 bits or floats")
-        return np.array(_loaded(image, where)).astype(_DEPTH_MODES[image.mode]).astype(np.float32)
+    head, pixels = _ask("depth", data, where)
+    if head.get("dtype") not in _DEPTHS:
+        raise EpisodeError(f"{where}: damaged image")
+    return _array(head, pixels, np.dtype(head["dtype"]), (), where).astype(np.float32)
 
 
 def image_size(data: bytes, where: object) -> tuple[int, int]:
     """(height, width) from the header. Raises as `decode_image`."""
-    with _opened(data, where, ("JPEG", "PNG", "TIFF")) as image:
-        return image.height, image.width
+    return _size(_ask("size", data, where)[0], where)
 
 
 def read_image_file(path: Path) -> bytes:
@@ -73,30 +74,23 @@ def read_image_file(path: Path) -> bytes:
         raise EpisodeError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def _opened(data: bytes, where: object, formats: tuple[str, ...]) -> Image.Image:
-    """Parses the header only; the size is checked before a pixel is decoded."""
-    from PIL import Image
-
+def _ask(operation: str, data: bytes, where: object) -> tuple[dict[str, Any], bytearray]:
     if len(data) > MAX_BYTES:
         raise UnsafeFileError(f"{where}: {len(data)} bytes, an image may have {MAX_BYTES}")
-    try:
-        image: Any = Image.open(io.BytesIO(data), formats=formats)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise UnsafeFileError(f"{where}: announces far more than {MAX_PIXELS} pixels") from None
-    except Exception as error:  # Pillow's parsers raise whatever a mutated header makes them stumble over
-        raise EpisodeError(f"{where}: not a readable {' or '.join(formats)} image ({_reason(error)})") from None
-    if image.width * image.height > MAX_PIXELS:
-        raise UnsafeFileError(f"{where}: announces {image.width} x {image.height} pixels, at most {MAX_PIXELS}")
-    return image
+    return child("image").ask_about(operation, data, str(where), most=MAX_PIXELS)
 
 
-def _loaded(image: Image.Image, where: object) -> Image.Image:
-    try:
-        image.load()
-    except Exception as error:
-        raise EpisodeError(f"{where}: damaged image ({_reason(error)})") from None
-    return image
+def _size(head: dict[str, Any], where: object) -> tuple[int, int]:
+    size: Any = head.get("size")
+    if not isinstance(size, list) or len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+        raise EpisodeError(f"{where}: damaged image")
+    return size[0], size[1]
 
 
-def _reason(error: Exception) -> str:
-    return f"{error}"[:120] or type(error).__name__
+def _array(
+    head: dict[str, Any], pixels: bytearray, dtype: np.dtype, channels: tuple[int, ...], where: object
+) -> np.ndarray:
+    shape = (*_size(head, where), *channels)
+    if math.prod(shape) * dtype.itemsize != len(pixels):
+        raise EpisodeError(f"{where}: damaged image")
+    return np.frombuffer(pixels, dtype).reshape(shape)

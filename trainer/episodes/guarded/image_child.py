@@ -1,0 +1,81 @@
+"""Decodes images for `trainer.episodes.media.images`, in a process of its own (started by `child`).
+
+Pillow's decoders are C that parses what anybody sent. Nothing but Pillow is imported, so that this starts at once.
+
+Dimensions: h w pixels.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import PIL.TiffImagePlugin  # noqa: F401 - makes Pillow know the format
+from PIL import Image
+
+from model.errors import EpisodeError, UnsafeFileError
+
+from .serve import Buffers, serve
+
+_DEPTH_MODES = {"I;16": "<u2", "I;16B": ">u2", "I": "<i4", "F": "<f4"}
+_COLOURS, _DEPTHS = ("JPEG", "PNG"), ("PNG", "TIFF")
+
+
+def size(data: bytes, where: str, most: int) -> tuple[dict[str, Any], Buffers]:
+    """[h, w] from the header, of at most `most` pixels."""
+    with _opened(data, where, most, ("JPEG", "PNG", "TIFF")) as image:
+        return {"size": [image.height, image.width]}, ()
+
+
+def colours(data: bytes, where: str, most: int) -> tuple[dict[str, Any], Buffers]:
+    """RGB, 8 bits a channel; grey and palette images are expanded, transparency is dropped."""
+    with _opened(data, where, most, _COLOURS) as image:
+        pixels = _loaded(image, where).convert("RGB")
+        return {"size": [pixels.height, pixels.width]}, (pixels.tobytes(),)
+
+
+def depth(data: bytes, where: str, most: int) -> tuple[dict[str, Any], Buffers]:
+    """One channel of 16 bits or floats, as it is stored; `dtype` in numpy's terms."""
+    with _opened(data, where, most, _DEPTHS) as image:
+        if image.mode not in _DEPTH_MODES:
+            raise EpisodeError(f"{where}: is a {image.mode} image; depth needs one channel of 16 bits or floats")
+        pixels = _loaded(image, where)
+        return {"size": [pixels.height, pixels.width], "dtype": _DEPTH_MODES[image.mode]}, (pixels.tobytes(),)
+
+
+def _opened(data: bytes, where: str, most: int, formats: tuple[str, ...]) -> Any:
+    """Parses the header only; the size is checked before a pixel is decoded."""
+    try:
+        image: Any = Image.open(io.BytesIO(data), formats=formats)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise UnsafeFileError(f"{where}: announces far more than {most} pixels") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's parsers raise whatever a mutated header makes them stumble over
+        raise EpisodeError(f"{where}: not a readable {' or '.join(formats)} image ({_reason(error)})") from None
+    if image.width * image.height > most:
+        raise UnsafeFileError(f"{where}: announces {image.width} x {image.height} pixels, at most {most}")
+    return image
+
+
+def _loaded(image: Any, where: str) -> Any:
+    try:
+        image.load()
+    except MemoryError:
+        raise
+    except Exception as error:  # as above
+        raise EpisodeError(f"{where}: damaged image ({_reason(error)})") from None
+    return image
+
+
+def _reason(error: Exception) -> str:
+    return f"{error}"[:120] or type(error).__name__
+
+
+def _nothing_stays_open() -> None:
+    return
+
+
+if __name__ == "__main__":
+    Image.preinit()  # JPEG and PNG, not the sixty other formats
+    serve({"size": size, "colours": colours, "depth": depth}, _nothing_stays_open)
