@@ -7,10 +7,10 @@ Dimensions: h w pixels.
 
 from __future__ import annotations
 
+import importlib
 import io
 from typing import Any
 
-import PIL.TiffImagePlugin  # noqa: F401 - makes Pillow know the format
 from PIL import Image
 
 from model.errors import EpisodeError, UnsafeFileError
@@ -77,5 +77,6 @@ def _nothing_stays_open() -> None:
 
 
 if __name__ == "__main__":
-    Image.preinit()  # JPEG and PNG, not the sixty other formats
+    Image.preinit()  # JPEG and PNG; `Image.init` would load sixty formats more
+    importlib.import_module("PIL.TiffImagePlugin")
     serve({"size": size, "colours": colours, "depth": depth}, _nothing_stays_open)
