@@ -213,13 +213,6 @@ def test_images_end_before_the_one_that_was_being_written(tmp_path: Path, damage
         ("camera.yaml", "static: {K: [[-1, 0, 1], [0, 1, 1], [0, 0, 1]]}\n", "K must be"),
         ("camera.yaml", "static: {T_world_camera: [[-1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}\n", "mirrors"),
         ("camera.yaml", "static: {T_world_camera: [[2,0,0,0],[0,2,0,0],[0,0,2,0],[0,0,0,1]]}\n", "rigid"),
-        ("state.csv", "1,2,3\n4,5,6\n", "name the columns"),
-        ("state.csv", "a,b\n1,2\n3\n", "every line"),
-        ("state.csv", "a,b\n1,x\n", "every line"),
-        ("state.csv", "a\n" + "nan\n" * LENGTH, "NaN"),
-        ("actions.json", '{"a": [1, 2], "b": [1]}', "different lengths"),
-        ("actions.json", '{"a": [[[1]]]}', "dimensions"),
-        ("actions.json", "[1, 2", "JSON"),
     ],
 )
 def test_nonsense_is_one_error_that_names_file_and_field(tmp_path: Path, name: str, content: str, says: str) -> None:

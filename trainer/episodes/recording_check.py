@@ -8,7 +8,7 @@ from model.errors import EpisodeError
 
 from .content import array_shape, recording_arrays, recording_meta
 from .recording import Recording
-from .schema import VIEWS, EpisodeMeta
+from .schema import FEATURE, VIEWS, EpisodeMeta
 
 
 def check_recording(recording: Recording) -> None:
@@ -42,8 +42,9 @@ def check_arrays(arrays: dict[str, np.ndarray], meta: EpisodeMeta, where: object
         if not fits:
             wanted = tuple("any" if length is None else length for length in expected)
             raise EpisodeError(f"{where}: field '{name}' has shape {array.shape}, expected {wanted}")
-        if not np.isfinite(array).all():
-            raise EpisodeError(f"{where}: field '{name}' holds NaN or infinity")
+        gaps = name.startswith(FEATURE)  # a sensor that dropped out; nothing is computed from it
+        if not (np.isfinite(array) | (np.isnan(array) & gaps)).all():
+            raise EpisodeError(f"{where}: field '{name}' holds {'' if gaps else 'NaN or '}infinity")
     if "frame_steps" not in arrays:
         raise EpisodeError(f"{where}: field 'frame_steps' is missing")
     if meta.info.action_space is not None and "action" not in arrays:

@@ -16,7 +16,7 @@ MAX_EVENTS = 200_000
 
 
 def read_yaml(path: Path, root: Path) -> dict[str, Any]:
-    """A mapping of plain values; tags that would make objects are refused by the loader.
+    """A mapping of plain values, empty if the file is; tags that would make objects are refused by the loader.
 
     Aliases are refused too: a few lines of them stand for as many values as there are atoms.
 
@@ -34,6 +34,8 @@ def read_yaml(path: Path, root: Path) -> dict[str, Any]:
         value = loader(text).get_single_data()
     except (yaml.YAMLError, ValueError, OverflowError, TypeError, AttributeError, RecursionError, OSError) as error:
         raise EpisodeError(f"{path}: not YAML ({type(error).__name__}: {str(error).splitlines()[0]:.120})") from None
+    if value is None:
+        return {}
     if not isinstance(value, dict):
         raise EpisodeError(f"{path}: must hold a mapping, holds {type(value).__name__}")
     return value

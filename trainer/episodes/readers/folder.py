@@ -2,7 +2,7 @@
 
 See `folder_views` for images and depth, `folder_facts` for meta.yaml and camera.yaml. State and actions:
 
-    state.csv | .json | .npz      any columns; x y z qw qx qy qz gripper (any order) are the tool's pose
+    state.csv | .json | .npz      any columns of numbers; x y z qw qx qy qz gripper (any order) are the tool's pose
     actions.csv | .json | .npz    any columns; seven of them, and an `action_space` in meta.yaml, are the command:
                                   xyz, axis-angle, gripper 0 shut .. 1 open, in this order
 
@@ -192,10 +192,10 @@ class _Opening:
     def _numbers(self) -> Numbers:
         features: dict[str, np.ndarray] = {}
         state, action = self._table(features, "state", "states"), self._table(features, "actions", "action")
-        pose = None if state is None else tool_pose(*state)
+        pose = None if state is None else tool_pose(state[0], [name.lower() for name in state[1]])
         command = None
         if action is not None and self._facts.action_space is not None and action[0].shape[1] == 7:
-            command = action[0]
+            command = action[0] if np.isfinite(action[0]).all() else None
         end = self._length  # the second table may have been the shorter one
         return Numbers(
             state=None if pose is None else pose[:end],
@@ -209,8 +209,13 @@ class _Opening:
         if path is None:
             return None
         self._tables.append(path)
-        table = read_table(path, self._path)
-        rows = len(next(iter(table.values())))
+        try:
+            read = read_table(path, self._path)
+        except EpisodeError as error:
+            self._notes.append(f"{path.name} is not read: {str(error).removeprefix(f'{path}: ')}")
+            return None
+        self._notes += [f"{path.name}: {note}" for note in read.notes]
+        table, rows = read.columns, len(next(iter(read.columns.values())))
         if not self._fits(path.name, rows, "rows"):
             return None
         features |= {f"{stems[0]}/{name}": column for name, column in table.items()}

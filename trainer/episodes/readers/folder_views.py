@@ -7,7 +7,6 @@ VIEW is any name with one of the words of `VIEW_WORDS`.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from ..media.images import decode_image, image_size
 from ..media.video import Video, is_video
 from ..safe_path import plain_file
 from .folder_images import good_until, image_bytes
+from .folder_names import entries
 from .views import STATIC_WORDS, WRIST_WORDS, words_of
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi"})
@@ -67,7 +67,7 @@ def find_views(folder: Path) -> list[FoundView]:
     """The views in a folder, by name; looks at names, and into folders with a view's name."""
     views: dict[str, FoundView] = {}
     depths: dict[str, list[Path]] = {}
-    for path in _entries(folder):
+    for path in entries(folder):
         stem = path.stem if path.suffix.lower() in {*VIDEO_SUFFIXES, ".npy"} else path.name  # names before any stat
         depth = _DEPTH.match(stem.lower())
         if depth is not None:
@@ -117,7 +117,7 @@ def _read_image(paths: list[Path], root: Path, index: int) -> np.ndarray:
 
 
 def _frames(folder: Path, suffixes: frozenset[str] | set[str]) -> list[Path]:
-    paths = [path for path in _entries(folder) if path.suffix.lower() in suffixes]
+    paths = [path for path in entries(folder) if path.suffix.lower() in suffixes]
     if len(paths) > _MAX_IMAGES:
         raise UnsafeFileError(f"{folder}: more than {_MAX_IMAGES} images")
     return sorted(paths, key=_natural)
@@ -126,11 +126,3 @@ def _frames(folder: Path, suffixes: frozenset[str] | set[str]) -> list[Path]:
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
     """2 before 10, whatever stands around them."""
     return [(int(word), "") if word.isdigit() else (-1, word) for word in words_of(path.stem)], path.name
-
-
-def _entries(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(folder / entry.name for entry in entries if not entry.name.startswith("."))
-    except OSError:
-        return []
