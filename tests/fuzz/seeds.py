@@ -106,9 +106,15 @@ def camera_seeds(bait: Path, folder: Path) -> list[Seed]:
         "static:\n  K: [[600, 0, 320], [0, 600, 240], [0, 0, 1]]\n  size: [480, 640]\n  pixel_centre: 0.5\n"
         "  T_world_camera: [[1, 0, 0, 0.1], [0, 1, 0, 0], [0, 0, 1, 0.5], [0, 0, 0, 1]]\n"
     )
+    ros = (
+        "image_width: 640\nimage_height: 480\ncamera_name: static\ndistortion_model: plumb_bob\n"
+        "camera_matrix: {rows: 3, cols: 3, data: [600, 0, 320, 0, 600, 240, 0, 0, 1]}\n"
+        "distortion_coefficients: {rows: 1, cols: 5, data: [0.1, 0, 0, 0, 0]}\n"
+    )
     hostile = f"static: &a\n  K: !!python/object/apply:builtins.open ['{bait}']\n  size: *a\n"
     return [
         Seed(camera.encode()),
+        Seed(ros.encode()),
         Seed(hostile.encode()),
         Seed(json.dumps({"static": {"K": [[1, 0, 0]] * 3}}).encode()),
     ]

@@ -88,9 +88,9 @@ def _read_features(path: Path, root: Path) -> None:
 
 
 def _read_camera(path: Path, root: Path) -> None:
-    from trainer.episodes.readers.folder_facts import read_cameras
+    from trainer.episodes.readers.folder_cameras import read_cameras
 
-    read_cameras(root)
+    read_cameras(root, ["static"])
 
 
 def _read_meta(path: Path, root: Path) -> None:

@@ -1,6 +1,6 @@
 """What a lab with a camera has: a folder with a video or images of each view, and whatever else is known; or one video.
 
-See `folder_views` for images and depth, `folder_facts` for meta.yaml and camera.yaml. State and actions:
+See `folder_views` for images, `folder_depth`, `folder_facts` for meta.yaml, `folder_cameras`. State and actions:
 
     state.csv | .json | .npz      any columns of numbers; x y z qw qx qy qz gripper (any order) are the tool's pose
     actions.csv | .json | .npz    any columns; seven of them, and an `action_space` in meta.yaml, are the command:
@@ -22,8 +22,9 @@ from ..camera import Camera
 from ..episode import Episode, EpisodeInfo, View
 from ..identity import content_hash
 from ..lazy import LazyEpisode, Numbers
+from .folder_cameras import CameraFacts, read_cameras
 from .folder_depth import DepthClip, depth_clip
-from .folder_facts import CameraFacts, Facts, fact_files, read_cameras, read_facts
+from .folder_facts import Facts, fact_files, read_facts
 from .folder_tables import find_table, flat, read_table
 from .folder_views import Clip, FoundView, find_views, image_clip, looks_like_video, video_clip
 from .reader import EpisodeSummary, Reader
@@ -96,9 +97,10 @@ class _Opening:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._found = find_views(path)
-        self._facts, self._known = read_facts(path), read_cameras(path)
+        self._facts = read_facts(path)
+        self._known, of_cameras = read_cameras(path, [view.name for view in self._found])
         self._clips = {view.name: self._clip(view) for view in self._found}
-        self._notes = [clip.note for clip in self._clips.values() if clip.note]
+        self._notes = [clip.note for clip in self._clips.values() if clip.note] + [*self._facts.notes, *of_cameras]
         self._tables: list[Path] = []
         self._length = min(clip.length for clip in self._clips.values())
         if any(clip.length != self._length for clip in self._clips.values()):
@@ -186,7 +188,8 @@ class _Opening:
         if poses.ndim == 2:
             return np.broadcast_to(poses, (self._length, 4, 4))
         if len(poses) < self._length:
-            raise EpisodeError(f"{self._path}: camera.yaml has {len(poses)} poses of '{name}' for {self._length} steps")
+            self._notes.append(f"the poses of '{name}' are not read: {len(poses)} for {self._length} steps")
+            return None
         return poses[: self._length]
 
     def _numbers(self) -> Numbers:
