@@ -18,12 +18,17 @@ _OPEN = ctypes.PyDLL(None).open
 _RARE = 0.03  # of the inputs meet the fault
 
 
+def meets_the_fault(data: bytes) -> bool:
+    """Whether an input is one of those that a planted fault waits for."""
+    return data != b"good" and sum(data) % 100 < 100 * _RARE
+
+
 def _planted(fault: Callable[[Path, Path], object]) -> Target:
     def read(path: Path, root: Path) -> None:
         data = path.read_bytes()
         if data == b"good":
             return
-        if sum(data) % 100 < 100 * _RARE:
+        if meets_the_fault(data):
             fault(path, root)
         raise EpisodeError(f"{path}: refused")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz import planted, runner
 from tests.fuzz.__main__ import summary, table
 from tests.fuzz.mutate import Corpus, Seed
 from tests.fuzz.runner import State, feed_all
@@ -54,17 +55,22 @@ def test_a_run_goes_on_where_it_stopped(tmp_path: Path) -> None:
         ("READ_BAIT", "opened a file outside its root"),
     ],
 )
-def test_a_planted_fault_is_found_and_its_input_kept(tmp_path: Path, fault: str, says: str) -> None:
+def test_a_planted_fault_is_found_and_its_input_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, says: str
+) -> None:
+    monkeypatch.setattr(runner, "HANG_CPU_S", 0.5)  # so that the test need not wait
     name = f"tests.fuzz.planted:{fault}"
+    corpus = Corpus(name, [Seed(b"good")], (b"x",), 3)
+    inputs = next(index for index in range(1000) if planted.meets_the_fault(corpus[index])) + 3
     state = State(tmp_path, seed=3)
-    feed_all([name], state, 40, seed=3)
+    feed_all([name], state, inputs, seed=3)
     assert state.of(name).findings
-    assert state.of(name).inputs == 40  # it went on behind the fault
+    assert state.of(name).inputs == inputs  # it went on behind the fault
     said = sorted((tmp_path / "findings").glob("*.txt"))
     assert says in said[0].read_text()
     kept = said[0].with_suffix(".bin").read_bytes()
     index = int(said[0].stem.rpartition("-")[2])
-    assert kept == Corpus(name, [Seed(b"good")], (b"x",), 3)[index]
+    assert kept == corpus[index]
 
 
 def test_every_input_can_be_made_again_and_differs() -> None:
