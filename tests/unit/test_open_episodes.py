@@ -12,6 +12,7 @@ import pytest
 from model.cli import run_command
 from model.errors import EpisodeError
 from tests.factories import make_recording
+from tests.foreign_factories import plain_frames, write_video
 from trainer.__main__ import COMMANDS
 from trainer.episodes import cache
 from trainer.episodes.cache import cache_root, clean_cache, mapped
@@ -37,6 +38,23 @@ def test_names(episodes: Path) -> None:
     assert find_episodes(names[0]) == names[:1]
     assert split_name("a#b/c") == (Path("a#b/c"), 0)
     assert split_name("a#b#12") == (Path("a#b"), 12)
+
+
+def test_a_number_sign_in_a_folders_own_name_is_part_of_it(episodes: Path) -> None:
+    folder = (episodes / "task-1" / "1").rename(episodes / "task-1" / "trial#2")
+    assert open_episode(folder).name == f"{folder}#0"
+    assert find_episodes(folder) == find_episodes(f"{folder}#0") == [f"{folder}#0"]
+    assert split_name(f"{folder}#0") == (folder, 0)
+
+
+def test_a_file_that_the_user_names_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "mine").mkdir()
+    write_video(tmp_path / "disk/a.mp4", plain_frames(0, 0, 3))
+    (link := tmp_path / "mine/l.mp4").symlink_to(tmp_path / "disk/a.mp4")
+    assert open_episode(link).name == f"{link}#0"
+    assert open_episode(link).content_hash == open_episode(tmp_path / "disk/a.mp4").content_hash
+    assert find_episodes(tmp_path / "mine") == []
 
 
 def test_what_is_not_an_episode_is_left_out(episodes: Path) -> None:

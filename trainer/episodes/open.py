@@ -102,9 +102,9 @@ def looked_for() -> str:
 
 
 def split_name(name: str) -> tuple[Path, int]:
-    """PATH#INDEX -> path and index; a name without #INDEX means index 0."""
+    """PATH#INDEX -> path and index; a name without #INDEX, such as that of a folder `trial#2`, means index 0."""
     path, mark, index = name.rpartition("#")
-    if mark and index.isascii() and index.isdigit():
+    if mark and index.isascii() and index.isdigit() and not os.path.exists(name):
         return Path(path), int(index)
     return Path(name), 0
 

@@ -37,7 +37,7 @@ def plain_file(path: Path, root: Path, *, max_bytes: int) -> os.stat_result:
         found = path.lstat()
         if stat.S_ISLNK(found.st_mode) or not stat.S_ISREG(found.st_mode):
             if not path.resolve().is_relative_to(root.resolve()):
-                raise UnsafeFileError(f"{path}: a link to outside of {root}")
+                raise UnsafeFileError(f"{path}: a link to outside of {root}; put a copy in its place")
             found = path.stat()
     except FileNotFoundError:
         raise EpisodeError(f"{path}: missing") from None

@@ -67,7 +67,8 @@ class FolderReader:
         return _open_video(path) if path.is_file() else _Opening(path).lazy()
 
 
-def _open_video(path: Path) -> LazyEpisode:
+def _open_video(named: Path) -> LazyEpisode:
+    path = named.resolve()  # whoever names a link means what it leads to; links found below a root were looked at
     clip = video_clip(path, path.parent)
     info = EpisodeInfo(
         source="video",
@@ -83,7 +84,7 @@ def _open_video(path: Path) -> LazyEpisode:
         notes=(clip.note,) if clip.note else (),
     )
     return LazyEpisode(
-        name=f"{path}#0",
+        name=f"{named}#0",
         info=info,
         content_hash=content_hash(path.parent, [path], salt="video-1"),
         frame_steps=np.arange(clip.length),

@@ -131,7 +131,7 @@ def _camera(demo: Demo, view: View, model: Model, length: int) -> Camera:
 
 
 def _file_facts(path: Path) -> FileFacts:
-    stat = plain_file(path, path.parent, max_bytes=_MAX_BYTES)
+    stat = plain_file(path.resolve(), path.resolve().parent, max_bytes=_MAX_BYTES)
     return _kept_facts(path, stat.st_mtime_ns, stat.st_size)
 
 

@@ -62,7 +62,7 @@ class McapFile:
     """
 
     def __init__(self, path: Path) -> None:
-        plain_file(path, path.parent, max_bytes=MAX_FILE)
+        plain_file(path.resolve(), path.resolve().parent, max_bytes=MAX_FILE)
         self.path = path
         self.topics: dict[str, Topic] = {}
         self.complaint = ""
