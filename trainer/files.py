@@ -88,8 +88,9 @@ def new_folder(
             if folder.exists():
                 raise error(f"{folder}: appeared while it was being written; somebody else made it") from problem
             raise
-    except BaseException:
+    except BaseException as problem:
         shutil.rmtree(temp, ignore_errors=True)
+        _name(problem, folder)
         raise
     if durable:
         _fsync(folder.parent)
@@ -109,8 +110,9 @@ def replace_file(path: Path, data: bytes, *, durable: bool = True) -> None:
         if durable:
             _fsync(temp)
         temp.replace(path)
-    except BaseException:
+    except BaseException as problem:
         temp.unlink(missing_ok=True)
+        _name(problem, path)
         raise
     if durable:
         _fsync(path.parent)
@@ -235,6 +237,12 @@ def _compare(path: Path, digest: str, entry: FileEntry, kind: FolderKind) -> Non
 def _temporary(path: Path) -> Path:
     """A name beside `path` that no other thread or process takes, and that says whose it is."""
     return path.with_name(f"{path.name}{TEMP_MARK}{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _name(problem: BaseException, path: Path) -> None:
+    """A full disk does not say what was being written."""
+    if isinstance(problem, OSError) and problem.filename is None:
+        problem.filename = str(path)
 
 
 def _fsync(path: Path) -> None:

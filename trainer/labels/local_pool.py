@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 
 from .jobs import Job, Outcome, run_job
 
@@ -83,12 +83,21 @@ def _lane(
 
 def _worker() -> ProcessPoolExecutor:
     """A process that starts clean: threads and locks of this one do not come along."""
-    return ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"), initializer=_one_thread)
+    return ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"), initializer=_begin)
 
 
-def _one_thread() -> None:
-    """Processes are the parallelism; threads beside them would only compete."""
+def _begin() -> None:
+    """One thread of work: processes are the parallelism, threads beside them would only compete."""
+    threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     import cv2
 
     cv2.setNumThreads(1)
+
+
+def _end_with_parent() -> None:
+    """A worker whose program was killed would wait for its next job for ever, its network in memory."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
