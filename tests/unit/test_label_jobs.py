@@ -19,6 +19,7 @@ from trainer.__main__ import COMMANDS
 from trainer.episodes.open import find_episodes, open_episode
 from trainer.episodes.packed import save_packed
 from trainer.labels import store as store_module
+from trainer.labels import track_labeller
 from trainer.labels.computed import NETWORKS, operations_per_frame
 from trainer.labels.jobs import Job, Outcome, plan, run_job
 from trainer.labels.labeller import Label, label_key
@@ -76,6 +77,23 @@ def test_an_episode_that_cannot_be_opened_is_a_failure(tmp_path: Path) -> None:
     outcome = run_job(Job(episode=str(tmp_path / "nothing#0"), labeller=LABELLER, store=tmp_path))
     assert outcome.status == "failed"
     assert "does not exist" in (outcome.error or "")
+
+
+def test_a_label_too_large_for_memory_and_a_failing_tracker_are_failures_on_record(
+    names: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError("Unable to allocate 56 GiB")
+
+    (tmp_path / "mine.py").write_text("def follow(frames, uv):\n    raise RuntimeError('CUDA out of memory')\n")
+    store = LabelStore(tmp_path / "labels", "tracks")
+    broken = replace(LABELLER, tracker=f"{tmp_path / 'mine.py'}:follow")
+    outcome = run_job(Job(episode=names[0], labeller=broken, store=store.root))
+    assert outcome.error == "the tracker failed (RuntimeError: CUDA out of memory)"
+    monkeypatch.setattr(track_labeller, "classical_tracks", no_memory)
+    outcome = run_job(Job(episode=names[1], labeller=LABELLER, store=store.root))
+    assert outcome.error == "its label does not fit into memory (Unable to allocate 56 GiB)"
+    assert sorted(item["episode"] for item in store.failures()) == list(names[:2])
 
 
 def dies_on_the_second(job: Job) -> Outcome:

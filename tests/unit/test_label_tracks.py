@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import pytest
 from model.errors import ConfigError, EpisodeError
 from tests.factories import make_recording
 from trainer.episodes.packed import PackedEpisode, save_packed
+from trainer.labels import frames
 from trainer.labels.accuracy import check_tracks
 from trainer.labels.classical import Chain, Pair
 from trainer.labels.labeller import Label
@@ -41,7 +45,7 @@ def moving_square(steps: int = 6, speed: int = 3) -> list[np.ndarray]:
 
 
 def test_the_square_is_followed_and_the_ground_stays() -> None:
-    tracks = classical_tracks(moving_square(), grid=16, reach=5, still_camera=True)
+    tracks = classical_tracks(moving_square(), 6, grid=16, reach=5, still_camera=True)
     start = grid_points(SIZE, 16)
     inside = ((start > (26, 36)) & (start < (54, 64))).all(1)
     far = (start[:, 0] > 100) | (start[:, 1] < 24) | (start[:, 1] > 76)
@@ -54,7 +58,7 @@ def test_the_square_is_followed_and_the_ground_stays() -> None:
 
 
 def test_what_gets_covered_is_not_said_to_be_seen() -> None:
-    tracks = classical_tracks(moving_square(steps=8, speed=4), grid=32, reach=7, still_camera=True)
+    tracks = classical_tracks(moving_square(steps=8, speed=4), 8, grid=32, reach=7, still_camera=True)
     start = grid_points(SIZE, 32)
     covered = ((start > (66, 36)) & (start < (82, 64))).all(1)  # ground right of the square, under it at the end
     _, seen = tracks.follow(0, start, [7])
@@ -66,7 +70,7 @@ def test_a_moving_camera_holds_nothing() -> None:
     frames = [
         np.ascontiguousarray(picture[50 : 50 + SIZE[0], 50 + 2 * step : 50 + 2 * step + SIZE[1]]) for step in range(5)
     ]
-    tracks = classical_tracks(frames, grid=12, reach=4, still_camera=False)
+    tracks = classical_tracks(frames, 5, grid=12, reach=4, still_camera=False)
     start = grid_points(SIZE, 12)
     inner = (start[:, 0] > 20) & (start[:, 0] < 110)
     uv, seen = tracks.follow(0, start, [4])
@@ -75,7 +79,7 @@ def test_a_moving_camera_holds_nothing() -> None:
 
 
 def test_beyond_the_clip_and_the_reach_nothing_is_seen() -> None:
-    tracks = classical_tracks(moving_square(steps=4), grid=8, reach=2, still_camera=True)
+    tracks = classical_tracks(moving_square(steps=4), 4, grid=8, reach=2, still_camera=True)
     start = grid_points(SIZE, 8)
     _, seen = tracks.follow(1, start, [1, 2, 3, 4, 9])
     assert seen.any(0).tolist() == [False, True, True, False, False]
@@ -108,11 +112,43 @@ def test_a_plugin_is_asked_from_every_frame_and_checked() -> None:
         path = uv[:, None] + np.arange(len(frames))[None, :, None] * np.array([2.0, 0.0])
         return path.astype(np.float32), np.ones(path.shape[:2], bool)
 
-    tracks = plugin_tracks(moving_square(steps=4), tracker, grid=4, reach=2)
+    tracks = plugin_tracks(moving_square(steps=4), 4, tracker, grid=4, reach=2)
     assert asked == [3, 3, 2]
     np.testing.assert_allclose(tracks.displacement[0, :, :, 0], [[2, 4]] * 16)
-    with pytest.raises(EpisodeError, match="the tracker returned"):
-        plugin_tracks(moving_square(steps=3), lambda frames, uv: (uv, uv[:, 0] > 0), grid=4, reach=2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda frames, uv: (uv, uv[:, 0] > 0), r"returned \(16, 2\) and bool \(16,\) for 16 points in 3 frames"),
+        (lambda frames, uv: None, "returned NoneType; it must return finite pixels"),
+        (lambda frames, uv: (np.full((16, 3, 2), np.nan), np.ones((16, 3), bool)), "not finite"),
+        (lambda frames, uv: (np.zeros((16, 3, 2)), np.full((16, 3), 0.3)), r"float64 \(16, 3\)"),
+        (lambda frames, uv: uv.cuda(), r"the tracker failed \(AttributeError: .*'cuda'"),
+    ],
+    ids=["shape", "nothing", "nan", "probabilities", "raises"],
+)
+def test_nonsense_of_a_plugin_is_the_episode_s_error(answer: Any, message: str) -> None:
+    with pytest.raises(EpisodeError, match=message):
+        plugin_tracks(moving_square(steps=3), 3, answer, grid=4, reach=2)
+
+
+def test_two_frames_are_in_memory_at_a_time() -> None:
+    """Every frame but the last two that were handed out may be forgotten."""
+    handed: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def frames() -> Iterator[np.ndarray]:
+        nonlocal most
+        for frame in moving_square(steps=8):
+            handed.append(weakref.ref(own := frame.copy()))
+            del frame
+            yield own
+            del own
+            most = max(most, sum(ref() is not None for ref in handed))
+
+    classical_tracks(frames(), 8, grid=4, reach=5, still_camera=True)
+    assert most <= 3
 
 
 def test_accuracy_is_measured_against_exact_flow(tmp_path: Path) -> None:
@@ -160,3 +196,12 @@ def test_an_episode_keeps_its_tracks(tmp_path: Path) -> None:
     tracks = tracks_of(label, "static")
     assert tracks.displacement.shape == (len(episode.frame_steps), 36, 3, 2)
     assert label.facts["labeller"]["name"] == "classical"
+
+
+def test_a_clip_that_is_too_long_is_refused_before_it_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_packed(make_recording(length=10, frame_stride=1, size=(24, 32)), tmp_path / "episode")
+    monkeypatch.setattr(frames, "LARGEST_LABEL", 9 * 16 * 2 * 5)
+    with pytest.raises(EpisodeError, match=r"10 frames are too many .*--longest 9.* smaller --grid or --reach"):
+        TrackLabeller(grid=4, reach=2).label(PackedEpisode(tmp_path / "episode"))

@@ -80,9 +80,10 @@ def run_job(job: Job) -> Outcome:
         return Outcome(episode=job.episode, status="failed", error=str(error))
     try:
         label = labeller.label(episode)
-    except WorkbenchError as error:
-        store.fail(key, job.episode, str(error))
-        return Outcome(episode=job.episode, status="failed", error=str(error))
+    except (WorkbenchError, MemoryError) as error:
+        why = f"its label does not fit into memory ({error})" if isinstance(error, MemoryError) else str(error)
+        store.fail(key, job.episode, why)
+        return Outcome(episode=job.episode, status="failed", error=why)
     label = dataclasses.replace(label, facts={**label.facts, "content_hash": episode.content_hash})
     written = store.write(key, label)
     return Outcome(

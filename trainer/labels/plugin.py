@@ -9,10 +9,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from model.errors import ConfigError
+from model.errors import ConfigError, EpisodeError, WorkbenchError
 from trainer.files import sha256_of
+
+Result = TypeVar("Result")
 
 
 def load_plugin(name: str, option: str) -> tuple[Callable[..., Any], str]:
@@ -38,3 +40,23 @@ def load_plugin(name: str, option: str) -> tuple[Callable[..., Any], str]:
     if not callable(found := getattr(module, function, None)):
         raise ConfigError(f"{option} {name}: {path} has no function '{function}'")
     return found, sha256_of(path)
+
+
+def ask(what: str, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Calls somebody else's code: whatever it raises is this episode's error and leaves the other episodes alone.
+
+    Args:
+        what: Who is asked, for the message: "the tracker".
+        function: What is called.
+        *arguments: With what.
+
+    Raises:
+        EpisodeError: It raised something, out of memory included.
+    """
+    try:
+        return function(*arguments)
+    except WorkbenchError:
+        raise
+    except Exception as error:  # whatever somebody else's code raises
+        said = next(iter(str(error).splitlines()), "")
+        raise EpisodeError(f"{what} failed ({type(error).__name__}: {said[:300]})") from error

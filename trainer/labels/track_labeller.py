@@ -13,11 +13,13 @@ from typing import Any
 from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
 
+from .frames import check_length, frames_of
 from .labeller import Label, LabelKind
 from .plugin import load_plugin
 from .tracks import ClipTracks, classical_tracks, plugin_tracks
 
 _VERSION = 1
+_BYTES_PER_POINT = 2 * 2 + 1  # displacement in float16, and whether it is seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +67,21 @@ class TrackLabeller:
         """Tracks from every frame of the view."""
         if not episode.has("rgb", self.view):
             raise EpisodeError(f"{episode.name}: has no camera '{self.view}' whose frames could be followed")
-        frames = [episode.rgb(self.view, int(step)) for step in episode.frame_steps]
-        if len(frames) < 2:
-            raise EpisodeError(f"{episode.name}: has {len(frames)} frames, tracks need two")
+        count = len(episode.frame_steps)
+        if count < 2:
+            raise EpisodeError(f"{episode.name}: has {count} frames, tracks need two")
+        check_length(count, self.grid**2 * self.reach * _BYTES_PER_POINT, "--grid or --reach")
+        frames, size = frames_of(episode, self.view), {"grid": self.grid, "reach": self.reach}
         if self._plugin is None:
-            tracks = classical_tracks(frames, grid=self.grid, reach=self.reach, still_camera=self.still_camera)
+            tracks = classical_tracks(frames, count, still_camera=self.still_camera, **size)
         else:
-            tracks = plugin_tracks(frames, self._plugin[0], grid=self.grid, reach=self.reach)
+            tracks = plugin_tracks(frames, count, self._plugin[0], **size)
         return tracks_label(tracks, self.view, self.identity)
+
+    @property
+    def wants_gpu(self) -> bool:
+        """The user's own tracker may; the classical recipe does not."""
+        return self.tracker is not None
 
     @cached_property
     def _plugin(self) -> tuple[Any, str] | None:

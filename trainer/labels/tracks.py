@@ -8,8 +8,10 @@ Dimensions: f frame, h w pixels, p grid point, l later frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -18,9 +20,12 @@ from jaxtyping import Bool, Float, Float16, Float32, Integer, UInt8
 from model.errors import EpisodeError
 
 from .classical import Chain, pairs
+from .frames import at_most
+from .plugin import ask
 
 MAX_SIDE = 320
 """Clips are followed at this size at most: flow at full size costs four times as much and is no better at the grid."""
+_MUST = "it must return finite pixels (points, frames, 2) and bool visibility (points, frames)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,58 +92,81 @@ class Tracker(Protocol):
 
 
 def classical_tracks(
-    frames: Sequence[UInt8[np.ndarray, "h w 3"]], *, grid: int, reach: int, still_camera: bool
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]], count: int, *, grid: int, reach: int, still_camera: bool
 ) -> ClipTracks:
-    """Tracks by the classical recipe, see `classical`. Every pair of frames is matched once for all starts."""
-    size = frames[0].shape[:2]
-    small = [_at_most(frame, MAX_SIDE) for frame in frames]
-    factor = np.array(size[::-1]) / small[0].shape[1::-1]
+    """Tracks by the classical recipe, see `classical`. Every pair of frames is matched once for all starts.
+
+    Args:
+        frames: The clip; two frames of it are in memory at a time.
+        count: How many there are, at least two.
+        grid: Points along each axis.
+        reach: Frames that each start is followed for.
+        still_camera: What has not changed is held in place.
+    """
+    ahead = iter(frames)
+    first = next(ahead)
+    size, before = first.shape[:2], at_most(first, MAX_SIDE)
+    factor = np.array(size[::-1]) / before.shape[1::-1]
     start = grid_points(size, grid)
-    shape = (len(frames), grid * grid, reach)
+    shape = (count, grid * grid, reach)
     displacement, visible = np.zeros((*shape, 2), np.float16), np.zeros(shape, bool)
     chains: list[tuple[int, Chain]] = []
-    for after, pair in enumerate(pairs(small), 1):
-        chains.append((after - 1, Chain(small[after - 1], start / factor, still_camera=still_camera)))
-        for first, chain in chains:
-            chain.step(pair)
-            entry = after - first - 1
-            displacement[first, :, entry] = chain.uv * factor - start
-            visible[first, :, entry] = chain.visible
-        chains = [(first, chain) for first, chain in chains if after - first < reach]
+    for after, pair in enumerate(pairs(chain([before], (at_most(frame, MAX_SIDE) for frame in ahead))), 1):
+        chains.append((after - 1, Chain(before, start / factor, still_camera=still_camera)))
+        for begun, points in chains:
+            points.step(pair)
+            entry = after - begun - 1
+            displacement[begun, :, entry] = points.uv * factor - start
+            visible[begun, :, entry] = points.visible
+        chains = [(begun, points) for begun, points in chains if after - begun < reach]
+        before = pair.after
     return ClipTracks(size=size, grid=grid, displacement=displacement, visible=visible)
 
 
 def plugin_tracks(
-    frames: Sequence[UInt8[np.ndarray, "h w 3"]], tracker: Tracker, *, grid: int, reach: int
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]], count: int, tracker: Tracker, *, grid: int, reach: int
 ) -> ClipTracks:
     """Tracks by somebody else's tracker, asked once for every start frame.
 
+    Args:
+        frames: The clip; `reach` + 1 frames of it are in memory at a time.
+        count: How many there are, at least two.
+        tracker: What follows.
+        grid: Points along each axis.
+        reach: Frames that each start is followed for.
+
     Raises:
-        EpisodeError: It returned something of another shape, or numbers that are not finite.
+        EpisodeError: It failed, or returned something of another shape, or numbers that are not finite.
     """
-    size = frames[0].shape[:2]
+    ahead = iter(frames)
+    window = deque(islice(ahead, reach + 1))
+    size = window[0].shape[:2]
     start = grid_points(size, grid).astype(np.float32)
-    shape = (len(frames), grid * grid, reach)
+    shape = (count, grid * grid, reach)
     displacement, visible = np.zeros((*shape, 2), np.float16), np.zeros(shape, bool)
-    for first in range(len(frames) - 1):
-        clip = np.stack(frames[first : first + reach + 1])
-        uv, seen = (np.asarray(item) for item in tracker(clip, start))
-        if uv.shape != (len(start), len(clip), 2) or seen.shape != uv.shape[:2] or not np.isfinite(uv[seen]).all():
-            raise EpisodeError(
-                f"the tracker returned {uv.shape} and {seen.shape} for {len(start)} points in {len(clip)} frames; "
-                "it must return finite pixels (points, frames, 2) and visibility (points, frames)"
-            )
-        moved = np.where(seen[..., None], uv - start[:, None], 0)[:, 1:]
-        displacement[first, :, : len(clip) - 1] = moved
-        visible[first, :, : len(clip) - 1] = seen[:, 1:]
+    for first in range(count - 1):
+        uv, seen = ask("the tracker", _followed, tracker, np.stack(window), start)
+        later = len(window) - 1
+        displacement[first, :, :later] = np.where(seen[..., None], uv - start[:, None], 0)[:, 1:]
+        visible[first, :, :later] = seen[:, 1:]
+        window.popleft()
+        window.extend(islice(ahead, 1))
     return ClipTracks(size=size, grid=grid, displacement=displacement, visible=visible)
 
 
-def _at_most(frame: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "H W 3"]:
-    import cv2
-
-    factor = side / max(frame.shape[:2])
-    if factor >= 1:
-        return frame
-    height, width = (round(length * factor) for length in frame.shape[:2])
-    return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+def _followed(
+    tracker: Tracker, clip: UInt8[np.ndarray, "f h w 3"], start: Float32[np.ndarray, "p 2"]
+) -> tuple[Float[np.ndarray, "p f 2"], Bool[np.ndarray, "p f"]]:
+    """What the tracker says, once it is what a tracker must say."""
+    said = tracker(clip, start)
+    if not isinstance(said, tuple | list) or len(said) != 2:  # pyright: ignore[reportUnnecessaryComparison, reportUnnecessaryIsInstance]
+        raise EpisodeError(f"the tracker returned {type(said).__name__}; {_MUST}")
+    uv, seen = np.asarray(said[0]), np.asarray(said[1])
+    if uv.shape != (len(start), len(clip), 2) or seen.shape != uv.shape[:2] or seen.dtype != bool:
+        raise EpisodeError(
+            f"the tracker returned {uv.shape} and {seen.dtype} {seen.shape} for {len(start)} points in {len(clip)} "
+            f"frames; {_MUST}"
+        )
+    if not np.isfinite(uv[seen]).all():
+        raise EpisodeError(f"the tracker returned numbers that are not finite; {_MUST}")
+    return uv, seen
