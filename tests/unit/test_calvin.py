@@ -14,7 +14,9 @@ from model.errors import EpisodeError, UnsafeFileError
 from tests.calvin_factory import FIRST_STEP, calvin_numbers, write_calvin_split
 from tests.factories import look_at
 from trainer.episodes.open import find_episodes, list_episodes, open_episode
+from trainer.episodes.readers.calvin import _all_numbers
 from trainer.episodes.readers.calvin_chains import read_chains
+from trainer.episodes.readers.calvin_steps import StepFiles
 from trainer.episodes.readers.calvin_units import rel_actions_of
 from trainer.episodes.readers.reader import EpisodeSummary
 from trainer.episodes.rotations import axis_angle, from_euler_xyz, rotation_matrix
@@ -274,3 +276,18 @@ def test_evaluation_chains(split: Path) -> None:
         path.write_text(text)
         with pytest.raises(EpisodeError, match=message):
             read_chains(split)
+
+
+def test_damage_inside_a_step_of_a_long_recording_is_one_error_with_a_way_out(
+    split: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.episodes.readers.calvin._CHECKED_STEPS", LENGTH - 1)
+    path = step_file(split, 6)
+    arrays = dict(np.load(path))
+    np.savez_compressed(path, **{**arrays, "robot_obs": arrays["robot_obs"] * np.nan})
+    steps = StepFiles(split, [step_file(split, step) for step in range(LENGTH)])
+    assert steps.image(6, "rgb_static", (24, 32, 3)).any()  # what is not damaged can be looked at
+    with pytest.raises(EpisodeError, match=rf"{path.name}: field 'robot_obs' .* move this file away"):
+        _all_numbers(steps, tuple(arrays))  # what a long episode's numbers are loaded by
+    path.unlink()
+    assert open_episode(f"{split}#1").info.length == 6

@@ -23,9 +23,12 @@ from tests.foreign_factories import (
     shown_frame,
     write_lerobot,
 )
+from trainer.episodes.convert import recording_of
 from trainer.episodes.episode import Episode
+from trainer.episodes.packed import PackedEpisode, save_packed
 from trainer.episodes.readers.lerobot import READER
 from trainer.episodes.readers.safe_parquet import ParquetTable
+from workbench.charts.features import feature_figures
 
 LENGTHS = (5, 8)
 JOINTS = ["shoulder_pan.pos", "shoulder_lift.pos", "elbow_flex.pos", "wrist_flex.pos", "wrist_roll.pos", "gripper.pos"]
@@ -85,6 +88,17 @@ def test_joint_positions_are_no_tool_pose(tmp_path: Path) -> None:
     assert not episode.has("action")
     assert episode.info.action_space is None
     assert {"observation.state", "action"} <= set(episode.features)
+
+
+def test_entries_and_cameras_keep_the_names_of_the_set(tmp_path: Path) -> None:
+    episode = READER.open(so101(tmp_path / "set", "v2.1"), 0)
+    assert episode.feature_names == {"observation.state": JOINTS, "action": JOINTS}
+    assert (episode.camera_name("static"), episode.camera_name("wrist")) == (TOP, WRIST)
+    save_packed(recording_of(episode), tmp_path / "packed")
+    packed = PackedEpisode(tmp_path / "packed")
+    assert packed.feature_names == {"observation.state": tuple(JOINTS), "action": tuple(JOINTS)}
+    shown = {figure["name"]: figure["columns"] for figure in feature_figures(packed)}
+    assert shown["observation.state"] == shown["action"] == ["step", *JOINTS]
 
 
 def test_a_named_tool_pose_is_the_state(tmp_path: Path) -> None:

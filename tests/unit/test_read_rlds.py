@@ -75,8 +75,20 @@ def test_bridge_is_interpreted(tmp_path: Path) -> None:
     half = np.sqrt(0.5)
     np.testing.assert_allclose(episode.state[2], [2, 0, 0, half, half, 0, 0, 1], atol=1e-6)
     np.testing.assert_allclose(episode.action[0], [0, 0, 0.01, 0, 0, 0, 1], atol=1e-6)
+    assert episode.feature_names["observation/state"] == ("x", "y", "z", "roll", "pitch", "yaw", "gripper")
     assert episode.info.control_hz == 5
     assert episode.info.assumed == ()
+
+
+def test_a_record_without_flags_is_as_long_as_its_images(tmp_path: Path) -> None:
+    bare = {"steps/observation/image_0": [png(frame) for frame in plain_frames(0, 0, STEPS)]}
+    root = dataset(tmp_path, records=[example(bare | {"steps/action": np.zeros(7 * STEPS, np.float32)})])
+    features = json.loads((root / "features.json").read_text())
+    steps = features["featuresDict"]["features"]["steps"]["sequence"]["feature"]["featuresDict"]["features"]
+    del steps["observation"]["featuresDict"]["features"]["image_1"]
+    (root / "features.json").write_text(json.dumps(features))
+    assert [summary.length for summary in READER.episodes(root)] == [STEPS]
+    assert READER.open(root, 0).info.length == STEPS
 
 
 def test_an_unknown_dataset_is_shown_but_not_interpreted(tmp_path: Path) -> None:

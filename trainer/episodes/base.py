@@ -6,7 +6,7 @@ Dimensions: t control step, f rendered frame, h w pixels, p point, l later step,
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 
 import numpy as np
@@ -16,7 +16,7 @@ from model.errors import AbsentError, EpisodeError
 
 from .camera import Camera
 from .codecs import metres
-from .episode import Episode, EpisodeInfo, Field, Tracks, View
+from .episode import ACTION_NAMES, STATE_NAMES, Episode, EpisodeInfo, Field, Tracks, View
 from .rigid_flow import DepthAt, own_motion, rigid_tracks
 from .schema import FEATURE, EpisodeMeta, StreamKind
 from .streams import Stream
@@ -95,6 +95,17 @@ class StreamEpisode(Episode, ABC):
         """State and action; the source's own features where the episode was packed from one that has them."""
         own = {name: self._arrays[name] for name in ("state", "action") if name in self._arrays}
         return {**own, **{n.removeprefix(FEATURE): array for n, array in self._arrays.items() if n.startswith(FEATURE)}}
+
+    @property
+    def feature_names(self) -> Mapping[str, Sequence[str]]:
+        """Ours of state and action, the source's of what it was packed from."""
+        own = {"state": STATE_NAMES, "action": ACTION_NAMES}
+        return {**{name: names for name, names in own.items() if name in self._arrays}, **self._meta.feature_names}
+
+    def camera_name(self, view: View) -> str:
+        """The view's own name."""
+        self._check(view, "rgb")
+        return view
 
     def has(self, field: Field, view: View | None = None) -> bool:
         """Whether asking for a field can succeed. Images, cameras and tracks need the view."""

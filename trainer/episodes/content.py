@@ -26,7 +26,11 @@ def recording_meta(recording: Recording) -> EpisodeMeta:
         kinds: tuple[StreamKind, ...] = tuple(k for k in STREAM_KINDS if getattr(recording.views[view], k) is not None)
         views[view] = ViewMeta(height=height, width=width, streams=kinds)
     return EpisodeMeta(
-        info=recording.info, n_frames=len(recording.frame_steps), views=views, body_names=recording.body_names
+        info=recording.info,
+        n_frames=len(recording.frame_steps),
+        views=views,
+        body_names=recording.body_names,
+        feature_names={name: tuple(names) for name, names in recording.feature_names.items()},
     )
 
 
@@ -64,7 +68,10 @@ def array_shapes(meta: EpisodeMeta) -> dict[str, tuple[int | None, ...]]:
 
 def array_shape(name: str, meta: EpisodeMeta) -> tuple[int | None, ...] | None:
     """The shape an array must have, None for a name that does not belong into an episode."""
-    return (meta.info.length, None) if name.startswith(FEATURE) else array_shapes(meta).get(name)
+    if name.startswith(FEATURE):
+        names = meta.feature_names.get(name.removeprefix(FEATURE))
+        return meta.info.length, None if names is None else len(names)
+    return array_shapes(meta).get(name)
 
 
 def stream_keys(meta: EpisodeMeta) -> list[tuple[View, StreamKind]]:

@@ -29,6 +29,7 @@ def recording_of(episode: Episode, start: int = 0, stop: int | None = None) -> R
     part = slice(start, stop)
     bodies = episode if isinstance(episode, StreamEpisode) and episode.info.has_exact_flow else None
     own = {"state", "action"} if isinstance(episode, StreamEpisode) else set[str]()
+    features = {name: _rows(values[part]) for name, values in episode.features.items() if name not in own}
     has_depth = any(episode.has("depth", view) for view in episode.info.views)
     return Recording(
         info=dataclasses.replace(
@@ -46,7 +47,8 @@ def recording_of(episode: Episode, start: int = 0, stop: int | None = None) -> R
         body_pose=None if bodies is None else bodies.body_pose[part],
         body_names=() if bodies is None else bodies.body_names,
         simulator_state=None,
-        features={name: _rows(values[part]) for name, values in episode.features.items() if name not in own},
+        features=features,
+        feature_names={name: names for name, names in episode.feature_names.items() if name in features},
     )
 
 

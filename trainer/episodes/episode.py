@@ -11,7 +11,7 @@ numpy only: the page browses episodes without loading torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -25,6 +25,10 @@ DepthScale = Literal["metric", "relative"]
 DepthOrigin = Literal["true", "pseudo"]
 Outcome = Literal["success", "failure"]
 Field = Literal["rgb", "depth", "K", "T_world_camera", "tracks", "state", "action"]
+STATE_NAMES = ("x", "y", "z", "qw", "qx", "qy", "qz", "gripper")
+"""The entries of `Episode.state`."""
+ACTION_NAMES = ("x", "y", "z", "rx", "ry", "rz", "gripper")
+"""The entries of `Episode.action`, and of every format's that has a translation, a rotation and the gripper."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +126,15 @@ class Episode(Protocol):
     @property
     def features(self) -> Mapping[str, Float[np.ndarray, "t n"]]:
         """Every numeric feature at every control step, under the name its source gives it."""
+        ...
+
+    @property
+    def feature_names(self) -> Mapping[str, Sequence[str]]:
+        """What the n entries of a feature are called, where its source or its format says so."""
+        ...
+
+    def camera_name(self, view: View) -> str:
+        """What the source calls the camera of a view; the view's own name in our own schema."""
         ...
 
     def has(self, field: Field, view: View | None = None) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -31,11 +31,13 @@ class Numbers:
         state: Tool position (metres, world), quaternion wxyz, gripper opening 0 shut .. 1 open.
         action: Command in the units of `EpisodeInfo.action_space`.
         features: Every numeric feature under the name its source gives it, unconverted.
+        names: What the entries of a feature are called, where its source or its format says so.
     """
 
     state: Float[np.ndarray, "t 8"] | None = None
     action: Float[np.ndarray, "t 7"] | None = None
     features: Mapping[str, np.ndarray] = field(default_factory=dict[str, np.ndarray])
+    names: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
 
 
 class LazyEpisode(Episode):
@@ -117,6 +119,15 @@ class LazyEpisode(Episode):
     def features(self) -> Mapping[str, Float[np.ndarray, "t n"]]:
         """Every numeric feature at every control step, under the name its source gives it."""
         return self.numbers.features
+
+    @property
+    def feature_names(self) -> Mapping[str, Sequence[str]]:
+        """What the entries of a feature are called, where its source or its format says so."""
+        return self.numbers.names
+
+    def camera_name(self, view: View) -> str:
+        """What the source calls the camera of a view."""
+        return self._camera(view).source_name
 
     @property
     def state(self) -> Float[np.ndarray, "t 8"]:

@@ -5,7 +5,7 @@ Dimensions: t control step, f rendered frame, h w pixels, n body, q simulator st
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,7 +37,8 @@ class ViewRecording:
 class Recording:
     """One trajectory, complete. `body_pose[t, i]` maps body i's frame to the world; entry 0 is the identity.
 
-    `features` are a source's own numeric features by its names, kept as they are. What is absent is None.
+    `features` are a source's own numeric features by its names, as they are; `feature_names` those of their entries.
+    What is absent is None.
     """
 
     info: EpisodeInfo
@@ -49,3 +50,4 @@ class Recording:
     body_names: tuple[str, ...]
     simulator_state: Float[np.ndarray, "t q"] | None
     features: Mapping[str, Float[np.ndarray, "t _"]] = field(default_factory=dict[str, np.ndarray])
+    feature_names: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -50,12 +50,13 @@ class ViewMeta:
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeMeta:
-    """The content of meta.json."""
+    """The content of meta.json; `feature_names` are those of the entries of the source's features, if it has any."""
 
     info: EpisodeInfo
     n_frames: int
     views: dict[View, ViewMeta]
     body_names: tuple[str, ...]
+    feature_names: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
     def stream_shape(self, view: View, kind: StreamKind) -> tuple[int, ...]:
         """Shape of a whole stream: (f, h, w, 3) for rgb, (f, h, w) for the others."""
@@ -74,6 +75,8 @@ def meta_to_json(meta: EpisodeMeta) -> str:
     for name in _OMITTED_WHEN_EMPTY:
         if not fields["info"][name]:
             del fields["info"][name]
+    if not meta.feature_names:
+        del fields["feature_names"]
     return json.dumps(fields, indent=1, sort_keys=True, allow_nan=False)
 
 
@@ -101,8 +104,9 @@ def meta_from_json(text: str, where: Path) -> EpisodeMeta:
                 raise size.error("streams", "must contain rgb")
     sizes.done()
     body_names = reader.strings("body_names")
+    names = reader.fields_of("feature_names").lists_of_strings() if reader.has("feature_names") else {}
     reader.done()
-    return EpisodeMeta(info=info, n_frames=n_frames, views=views, body_names=body_names)
+    return EpisodeMeta(info=info, n_frames=n_frames, views=views, body_names=body_names, feature_names=names)
 
 
 def _info(reader: _Fields) -> EpisodeInfo:
@@ -209,6 +213,9 @@ class _Fields:
         if allowed is not None and (len(set(value)) < len(value) or any(item not in allowed for item in value)):
             raise self.error(name, f"may hold {', '.join(allowed)}, each once, got {value!r:.60}")
         return tuple(value)
+
+    def lists_of_strings(self) -> dict[str, tuple[str, ...]]:
+        return {name: self.strings(name) for name in self._fields}
 
     def optional_string(self, name: str) -> str | None:
         return None if self.value(name) is None else self.string(name)

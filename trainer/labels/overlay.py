@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,15 @@ class Labelled(Episode):
     def features(self) -> Mapping[str, Float[np.ndarray, "t n"]]:
         """Every numeric feature at every control step, under the name its source gives it."""
         return self._base.features
+
+    @property
+    def feature_names(self) -> Mapping[str, Sequence[str]]:
+        """What the entries of a feature are called, where its source or its format says so."""
+        return self._base.feature_names
+
+    def camera_name(self, view: View) -> str:
+        """What the source calls the camera of a view."""
+        return self._base.camera_name(view)
 
     @property
     def state(self) -> Float[np.ndarray, "t 8"]:

@@ -6,7 +6,8 @@ Nothing here imports plotly. One figure a feature, one line an entry of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -21,19 +22,6 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 DASHES = ("solid", "dash", "dot", "dashdot")
 MOST_POINTS = 600
 """Steps drawn of a line; of longer episodes every k-th, which the page says."""
-_TOOL = ("x", "y", "z", "rx", "ry", "rz")
-_STATE = ("x", "y", "z", "qw", "qx", "qy", "qz", "gripper")
-_ACTION = (*_TOOL, "gripper")
-# After CALVIN's published description of its arrays.
-_CALVIN: Mapping[str, Sequence[str]] = {
-    "actions": _ACTION,
-    "rel_actions": _ACTION,
-    "robot_obs": (*_TOOL, "width", *(f"joint {joint}" for joint in range(1, 8)), "gripper"),
-    "scene_obs": (
-        *("slider", "drawer", "button", "switch", "bulb", "LED"),
-        *(f"{block} {entry}" for block in ("red", "blue", "pink") for entry in _TOOL),
-    ),
-}
 
 
 def drawn_steps(length: int) -> Integer[np.ndarray, " d"]:
@@ -52,7 +40,7 @@ def feature_figures(episode: Episode) -> list[dict[str, Any]]:
     for name, values in episode.features.items():
         table = np.asarray(values, np.float64).reshape(len(values), -1)
         shown = steps[steps < len(table)]
-        entries = _entries(episode, name, values, table.shape[1])
+        entries = _entries(episode, name, table.shape[1])
         found.append(
             {
                 "name": name,
@@ -68,7 +56,7 @@ def _figure(
     steps: Integer[np.ndarray, " d"], values: Float[np.ndarray, "d n"], entries: Sequence[str], length: int
 ) -> Figure:
     traces = [
-        line(steps.tolist(), _rounded(column), label, COLOURS[index % len(COLOURS)])
+        line(steps.tolist(), _rounded(column), escape(label, quote=False), COLOURS[index % len(COLOURS)])
         for index, (column, label) in enumerate(zip(values.T, entries, strict=True))
     ]
     for index, trace in enumerate(traces):
@@ -80,13 +68,9 @@ def _figure(
     return {"data": traces, "layout": layout}
 
 
-def _entries(episode: Episode, name: str, values: np.ndarray, width: int) -> list[str]:
-    """What the entries of a feature are called: by our schema, by CALVIN's, else by number."""
-    if name == "state" and episode.has("state") and values is episode.state:
-        return list(_STATE)
-    if name == "action" and episode.has("action") and values is episode.action:
-        return list(_ACTION)
-    known = _CALVIN.get(name, ()) if episode.info.source == "calvin" else ()
+def _entries(episode: Episode, name: str, width: int) -> list[str]:
+    """What the entries of a feature are called: as its source or its format says, else by number."""
+    known = episode.feature_names.get(name, ())
     if len(known) == width:
         return list(known)
     return [f"[{index}]" for index in range(width)] if width > 1 else [name]

@@ -89,9 +89,11 @@ def pictures(episode: Episode) -> list[Json]:
     for view in episode.info.views:
         height, width = episode.image_size(view)
         kinds: tuple[Picture, ...] = ("rgb", "depth") if episode.has("depth", view) else ("rgb",)
-        listed += [{"camera": view, "kind": kind, "size": [height, width], "policy": True} for kind in kinds]
+        shown: Json = {"camera": view, "source": episode.camera_name(view), "size": [height, width], "policy": True}
+        listed += [{**shown, "kind": kind} for kind in kinds]
     for name, camera in episode.others.items():
-        listed.append({"camera": name, "kind": "rgb", "size": list(camera.size), "policy": False})
+        size = list(camera.size)
+        listed.append({"camera": name, "source": name, "kind": "rgb", "size": size, "policy": False})
     return listed
 
 

@@ -178,7 +178,10 @@ def _known(numbers: Numbers) -> Numbers:
 
 
 def _all_numbers(steps: StepFiles, names: Sequence[str]) -> Numbers:
-    return steps.numbers(names, stop_at_damage=False)[0]
+    try:
+        return steps.numbers(names, stop_at_damage=False)[0]
+    except WorkbenchError as error:  # its length is told already: a step in its middle cannot be left out any more
+        raise type(error)(f"{error}; move this file away, and the recording opens up to the step before it") from None
 
 
 def _length(numbers: Numbers, default: int) -> int:

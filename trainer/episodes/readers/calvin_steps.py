@@ -16,7 +16,7 @@ from model.errors import EpisodeError, WorkbenchError
 from ..lazy import Numbers
 from ..safe_npy import NpzFile, check_whole
 from ..safe_path import plain_file
-from .calvin_units import action_of, state_of
+from .calvin_units import NAMES, action_of, state_of
 
 MAX_STEP_BYTES = 32 << 20
 _ROBOT, _ACTION = ("robot_obs", 15), ("rel_actions", 7)
@@ -79,7 +79,8 @@ class StepFiles:
         robot, command = features.get(_ROBOT[0]), features.get(_ACTION[0])
         state = None if robot is None else state_of(robot)
         action = None if robot is None or command is None else action_of(command, robot)
-        return Numbers(state=state, action=action, features=features), problem
+        named = {name: NAMES[name] for name in features}
+        return Numbers(state=state, action=action, features=features, names=named), problem
 
     def _row(self, step: int, wanted: Sequence[tuple[str, int]]) -> list[np.ndarray]:
         with self._open(step) as file:

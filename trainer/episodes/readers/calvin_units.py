@@ -10,15 +10,28 @@ down, so roll and yaw turn about crossed axes), so it is turned into one with th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Float
 
-from ..episode import ActionSpace
+from ..episode import ACTION_NAMES, ActionSpace
 from ..rotations import axis_angle, euler_xyz, from_axis_angle, from_euler_xyz, quaternion, rotation_matrix
 
 CONTROL_HZ = 30.0
 ACTION_SPACE = ActionSpace(metres_per_unit=0.02, radians_per_unit=0.05, frame="base")
 OPEN_WIDTH = 0.08  # metres between the fingers of an open gripper
+_POSE = ("x", "y", "z", "rx", "ry", "rz")
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "actions": ACTION_NAMES,
+    "rel_actions": ACTION_NAMES,
+    "robot_obs": (*_POSE, "width", *(f"joint {joint}" for joint in range(1, 8)), "gripper"),
+    "scene_obs": (
+        *("slider", "drawer", "button", "switch", "bulb", "LED"),
+        *(f"{block} {entry}" for block in ("red", "blue", "pink") for entry in _POSE),
+    ),
+}
+"""After CALVIN's published description of its arrays."""
 
 
 def state_of(robot_obs: Float[np.ndarray, "t 15"]) -> Float[np.ndarray, "t 8"]:

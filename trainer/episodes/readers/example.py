@@ -28,6 +28,11 @@ class Feature:
     kind: int
     data: memoryview
 
+    @property
+    def holds_bytes(self) -> bool:
+        """Whether it is a list of bytes: images or texts."""
+        return self.kind == _BYTES_LIST
+
     def blobs(self) -> list[memoryview]:
         """The values of a list of bytes."""
         self._expect(_BYTES_LIST, "bytes")

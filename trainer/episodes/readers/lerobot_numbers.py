@@ -15,13 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from ..episode import ActionSpace
+from ..episode import ACTION_NAMES, ActionSpace
 from ..lazy import Numbers
 from . import libero_style
 from .tool_pose import tool_pose
 
 STATE_KEYS = ("observation.state", "state")
 ACTION_KEYS = ("action", "actions")
+_LONGEST = 60  # characters of a name
 
 
 def interpret(
@@ -38,13 +39,16 @@ def interpret(
     action_key = next((key for key in ACTION_KEYS if key in features), None)
     state = None if state_key is None else features[state_key]
     action = None if action_key is None else features[action_key]
+    said = {key: _names(described.get(key, {})) for key in features}
+    named = {key: names for key, names in said.items() if len(names) == features[key].shape[1] > 1}
     if state is not None and action is not None and len(cameras) <= 2:
         libero = libero_style.read_libero_style(state, action)
         if libero is not None:
-            numbers = Numbers(state=libero.state, action=libero.action, features=features)
+            known = {str(state_key): libero_style.STATE_NAMES, str(action_key): ACTION_NAMES}
+            numbers = Numbers(state=libero.state, action=libero.action, features=features, names=named | known)
             return numbers, libero_style.ACTION_SPACE, True
     pose = None if state is None or state_key is None else tool_pose(state, _names(described.get(state_key, {})))
-    return Numbers(state=pose, features=features), None, False
+    return Numbers(state=pose, features=features, names=named), None, False
 
 
 def _names(feature: Mapping[str, Any]) -> list[str]:
@@ -52,4 +56,4 @@ def _names(feature: Mapping[str, Any]) -> list[str]:
     names = feature.get("names")
     if isinstance(names, dict):
         names = next(iter(names.values()), None) if len(names) == 1 else list(names)
-    return [str(name) for name in names] if isinstance(names, list) else []
+    return [str(name)[:_LONGEST] for name in names] if isinstance(names, list) else []

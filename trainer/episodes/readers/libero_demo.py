@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +19,7 @@ from jaxtyping import Float, UInt8
 from model.errors import EpisodeError, WorkbenchError
 
 from .. import safe_hdf5
-from ..episode import ActionSpace, View
+from ..episode import ACTION_NAMES, ActionSpace, View
 from ..lazy import Numbers
 from ..rotations import from_axis_angle, quaternion
 from .libero_model import Planes
@@ -30,6 +31,17 @@ DEPTH: dict[View, str] = {"static": "agentview_depth", "wrist": "eye_in_hand_dep
 FINGER_SPAN = 0.08  # metres between the two fingers' joints when open
 # An observation was taken after the action of the same index: what the policy sees before action i + 1.
 LAG = 1
+_TURN = ("rx", "ry", "rz")
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "actions": ACTION_NAMES,
+    "robot_states": ("finger 1", "finger 2", "x", "y", "z", "qx", "qy", "qz", "qw"),
+    "obs/ee_states": ("x", "y", "z", *_TURN),
+    "obs/ee_pos": ("x", "y", "z"),
+    "obs/ee_ori": _TURN,
+    "obs/gripper_states": ("finger 1", "finger 2"),
+    "obs/joint_states": tuple(f"joint {joint}" for joint in range(1, 8)),
+}
+"""After LIBERO's `scripts/create_dataset.py` and `get_robot_state_vector`."""
 _LANGUAGE = re.compile(r"\(:language\s+([^)]{1,500})\)")
 _MAX_ROWS_WIDTH = 512
 
@@ -77,7 +89,10 @@ class Demo:
                 del features[name]
             else:
                 raise EpisodeError(f"{self.path}: field '{name}' has {len(rows)} rows, {length} are needed")
-        return Numbers(state=_state(features), action=_action(features), features=features)
+        named = {
+            name: names for name, names in NAMES.items() if name in features and features[name].shape[1] == len(names)
+        }
+        return Numbers(state=_state(features), action=_action(features), features=features, names=named)
 
     def model_text(self) -> str:
         """The simulator's model, "" where the file has none."""

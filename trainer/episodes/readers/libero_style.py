@@ -29,6 +29,8 @@ from ..rotations import from_axis_angle, quaternion
 ACTION_SPACE = ActionSpace(metres_per_unit=0.05, radians_per_unit=0.5, frame="base")
 NOTE = "a LIBERO conversion: its images are turned by 180 degrees, which mirrors the scene; they are mirrored back here"
 CONTROL_HZ = 20.0
+STATE_NAMES = ("x", "y", "z", "rx", "ry", "rz", "finger 1", "finger 2")
+"""The entries of such a set's state; those of its action are `episode.ACTION_NAMES`."""
 # Degrees, vertical: MuJoCo's default, which LIBERO's agentview keeps, and `eye_in_hand` in robosuite 1.4's Panda model.
 _FIELD_OF_VIEW: dict[View, float] = {"static": 45.0, "wrist": 75.0}
 _FINGER = 0.041

@@ -218,7 +218,8 @@ def _length(features: Mapping[str, Feature]) -> int:
     for key in ("steps/is_first", "steps/is_last", "steps/is_terminal"):
         if key in features:
             return len(features[key].integers())
-    return 0
+    images = (feature for key, feature in features.items() if key.startswith("steps/") and feature.holds_bytes)
+    return next((len(feature.blobs()) for feature in images), 0)  # images and texts are one a step
 
 
 def _instruction(features: Mapping[str, Feature]) -> str:

@@ -4,7 +4,8 @@ From the datasets' own descriptions and the transforms that Octo and OpenVLA pub
 `bridge_orig_dataset_transform`, `rt1_dataset_transform`, `libero_dataset_transform` of openvla/openvla,
 prismatic/vla/datasets/rlds/oxe/transforms.py):
 - BridgeData V2 ("bridge..."): state = tool position (m), roll pitch yaw, gripper 1 open; action = their changes in the
-  base's axes, gripper 1 open; 5 Hz.
+  base's axes, gripper 1 open; 5 Hz. Many releases begin with an all-zero action, which stands for "nothing was
+  commanded yet": those pipelines drop that step for training, here it is kept and shown as recorded.
 - RT-1 ("fractal..."): base_pose_tool_reached = tool position, quaternion xyzw; gripper_closed; the action's gripper
   says what to change (1 shut, -1 open, 0 keep); 3 Hz.
 - LIBERO ("libero..."): see `libero_style`.
@@ -18,12 +19,13 @@ from typing import TypeGuard
 
 import numpy as np
 
-from ..episode import ActionSpace
+from ..episode import ACTION_NAMES, ActionSpace
 from ..lazy import Numbers
 from ..rotations import axis_angle, from_euler_xyz, quaternion
 from . import libero_style
 
 Features = Mapping[str, np.ndarray]
+_EULER = ("x", "y", "z", "roll", "pitch", "yaw")
 _METRES = ActionSpace(metres_per_unit=1.0, radians_per_unit=1.0, frame="base")
 
 
@@ -59,6 +61,7 @@ def _bridge(features: Features) -> Numbers | None:
         state=_join(state[:, :3], quaternion(from_euler_xyz(state[:, 3:6])), np.clip(state[:, 6:], 0, 1)),
         action=_join(action[:, :3], rotation, np.clip(action[:, 6:], 0, 1)),
         features=features,
+        names={"observation/state": (*_EULER, "gripper"), "action": (*_EULER, "gripper")},
     )
 
 
@@ -72,6 +75,11 @@ def _fractal(features: Features) -> Numbers | None:
         state=_join(pose[:, :3], pose[:, [6, 3, 4, 5]], np.clip(1 - shut, 0, 1)),
         action=_join(move, axis_angle(from_euler_xyz(turn)), _held(grip[:, 0])[:, None]),
         features=features,
+        names={
+            "observation/base_pose_tool_reached": ("x", "y", "z", "qx", "qy", "qz", "qw"),
+            "action/world_vector": _EULER[:3],
+            "action/rotation_delta": _EULER[3:],
+        },
     )
 
 
@@ -80,7 +88,8 @@ def _libero(features: Features) -> Numbers | None:
     if state is None or action is None:
         return None
     found = libero_style.read_libero_style(state, action)
-    return None if found is None else Numbers(state=found.state, action=found.action, features=features)
+    names = {"observation/state": libero_style.STATE_NAMES, "action": ACTION_NAMES}
+    return None if found is None else Numbers(state=found.state, action=found.action, features=features, names=names)
 
 
 def _held(change: np.ndarray) -> np.ndarray:

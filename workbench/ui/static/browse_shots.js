@@ -3,14 +3,15 @@ import { make } from "./dom.js";
 import { address } from "./request.js";
 import text from "./text.js";
 
-export function shotOf({ camera, kind, size, policy }) {
+export function shotOf({ camera, source, kind, size, policy }) {
   const frame = make("figure", "fw-shot");
   const picture = make("img");
   picture.alt = `${camera} ${kind}`;
   picture.width = size[1];
   picture.height = size[0];
   const role = policy ? "" : ` (${text.browse_not_fed})`;
-  frame.append(picture, make("figcaption", "", `${camera} ${kind}${role} · ${size[1]} × ${size[0]}`));
+  const named = source === camera ? "" : ` · ${source}`; // what the source calls it
+  frame.append(picture, make("figcaption", "", `${camera} ${kind}${role}${named} · ${size[1]} × ${size[0]}`));
   Object.assign(frame.dataset, { camera, kind });
   return frame;
 }
