@@ -159,6 +159,56 @@ def test_shorter_views_and_tables_end_the_episode_and_are_said(tmp_path: Path) -
     assert any("state.csv is not read: it has 1 rows" in note for note in episode.info.notes)
 
 
+@pytest.mark.parametrize("beside", ["meta.yaml", "camera.yml", "State.csv", "actions.npz"])
+def test_where_something_says_it_is_one_recording_any_name_is_a_view(tmp_path: Path, beside: str) -> None:
+    write_images(tmp_path / "D435", plain_frames(0, 0, LENGTH))
+    write_images(tmp_path / "phone", plain_frames(0, 1, LENGTH))
+    assert not READER.recognise(tmp_path)
+    (tmp_path / beside).write_text("")
+    assert READER.recognise(tmp_path)
+    episode = READER.open(tmp_path, 0)
+    assert (episode.info.views, list(episode.others)) == (("static",), ["phone"])
+
+
+def test_many_videos_beside_one_file_are_trials(tmp_path: Path) -> None:
+    (tmp_path / "camera.yaml").write_text("")
+    for at in range(9):
+        (tmp_path / f"trial_{at}.mp4").write_bytes(b"\0\0\0\x18ftypisom")
+    assert not READER.recognise(tmp_path)
+
+
+def test_numbered_images_straight_in_a_folder_are_its_view(tmp_path: Path) -> None:
+    write_images(tmp_path, plain_frames(0, 0, LENGTH))
+    episode = READER.open(tmp_path, 0)
+    assert [shown_frame(episode.rgb("static", step)) for step in range(LENGTH)] == list(range(LENGTH))
+    assert episode.info.notes == ()
+    for other, depth in (("photos", False), ("front_depth", True)):
+        folder = tmp_path.parent / f"{tmp_path.name}-{other}/{other}"
+        write_images(folder, plain_frames(0, 0, LENGTH))
+        if not depth:
+            (folder / "frame2.png").rename(folder / "cup.png")
+        assert not READER.recognise(folder)
+
+
+def test_what_is_no_view_is_named(tmp_path: Path) -> None:
+    write_images(tmp_path / "front", plain_frames(0, 0, LENGTH))
+    write_images(tmp_path / "phone", plain_frames(0, 1, LENGTH))
+    (tmp_path / "wrist").mkdir()
+    (tmp_path / "wrist/0.bmp").touch()
+    for name in ("laptop.mp4", "old.wmv", "side_depth.npy", "notes.txt"):
+        (tmp_path / name).touch()
+    (note,) = READER.open(tmp_path, 0).info.notes
+    assert note.startswith("not read: laptop.mp4, old.wmv, phone, side_depth.npy, wrist; views are")
+
+
+def test_images_of_another_kind_say_what_is_read(tmp_path: Path) -> None:
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static/0.bmp").touch()
+    assert READER.recognise(tmp_path)
+    with pytest.raises(EpisodeError, match=r"static/0\.bmp: such images are not read; .* PNG or JPEG"):
+        READER.open(tmp_path, 0)
+
+
 def test_a_cut_video_opens_up_to_its_last_good_frame_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "cut.mp4"
     noise = np.random.default_rng(0).integers(0, 255, (30, *SIZE, 3), np.uint8)

@@ -26,12 +26,15 @@ from .folder_cameras import CameraFacts, read_cameras
 from .folder_depth import DepthClip, depth_clip
 from .folder_facts import Facts, fact_files, read_facts
 from .folder_tables import find_table, flat, read_table
-from .folder_views import Clip, FoundView, find_views, image_clip, looks_like_video, video_clip
+from .folder_views import Clip, FoundView, find_views, image_clip, looks_like_video, unused_beside, video_clip
 from .reader import EpisodeSummary, Reader
 from .tool_pose import tool_pose
 from .views import assign_views, split_views
 
 _ASSUMED_HZ = 10.0
+_READ = (
+    "views are MP4, MOV, MKV, WebM, AVI, or folders of PNG or JPEG, named cam, front, wrist, ... or beside a meta.yaml"
+)
 _TOLERATED = 0.1  # what is shorter than the images by more than this share is not of this episode
 
 
@@ -47,7 +50,7 @@ class FolderReader:
         """Whether it is a video, or a folder with a video or images named after a view."""
         if path.is_file():
             return looks_like_video(path)
-        return any(view.images or looks_like_video(view.video or path) for view in find_views(path))
+        return any(view.images or view.unread or looks_like_video(view.video or path) for view in find_views(path))
 
     def episodes(self, path: Path) -> Sequence[EpisodeSummary]:
         """The one episode; reads no video."""
@@ -97,11 +100,16 @@ class _Opening:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._found = find_views(path)
+        found = find_views(path)
+        self._found = [view for view in found if view.video or view.images]
+        if not self._found:
+            raise EpisodeError(f"{found[0].unread if found else path}: such images are not read; {_READ}")
         self._facts = read_facts(path)
         self._known, of_cameras = read_cameras(path, [view.name for view in self._found])
         self._clips = {view.name: self._clip(view) for view in self._found}
         self._notes = [clip.note for clip in self._clips.values() if clip.note] + [*self._facts.notes, *of_cameras]
+        if unused := unused_beside(path, self._found):
+            self._notes.append(f"not read: {', '.join(unused)[:300]}; {_READ}")
         self._tables: list[Path] = []
         self._length = min(clip.length for clip in self._clips.values())
         if any(clip.length != self._length for clip in self._clips.values()):

@@ -2,7 +2,8 @@
 
     VIEW.mp4 (.mov .m4v .mkv .webm .avi)   or   VIEW/000000.png (.jpg .jpeg), in the order of their names
 
-VIEW is any name with one of the words of `VIEW_WORDS`.
+VIEW is any name with one of the words of `VIEW_WORDS`; any name at all where a meta.yaml, a camera.yaml or a table of
+states or actions says that the folder is one recording. Numbered images straight in a folder are its only view.
 """
 
 from __future__ import annotations
@@ -28,18 +29,31 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi"})
 VIEW_WORDS = {*WRIST_WORDS, *STATIC_WORDS, "cam", "camera", "view"} - {"base", "tool", "high"}
 MAX_VIDEO_BYTES = 64 << 30
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
+_OTHER_IMAGES = frozenset({".bmp", ".webp", ".tif", ".tiff", ".gif", ".heic", ".ppm", ".exr"})
+_OTHER_VIDEOS = frozenset({".ts", ".flv", ".gif", ".wmv", ".mpg", ".mpeg", ".3gp", ".bag", ".svo"})
+_SAYS_ONE_RECORDING = {
+    *(f"{stem}{suffix}" for stem in ("meta", "camera") for suffix in (".yaml", ".yml", ".json")),
+    *(f"{stem}{suffix}" for stem in ("state", "states", "action", "actions") for suffix in (".csv", ".json", ".npz")),
+}
+_MOST_VIEWS = 8  # more videos beside one meta.yaml are trials, not cameras
+_SEQUENCE = 5  # images whose names differ only in their number; fewer may be anything
 _DEPTH = re.compile(r"^(?P<view>.+)_depth$|^depth_(?P<also>.+)$|^(?P<alone>depth)$")
 _MAX_IMAGES = 1_000_000
 
 
 @dataclass
 class FoundView:
-    """One view before anything of it is read: its video or its images, and its depth if there is any."""
+    """One view before anything of it is read: its video or its images, and its depth if there is any.
+
+    Attributes:
+        unread: One of its images where they are of a kind that is not read.
+    """
 
     name: str
     video: Path | None = None
     images: list[Path] = field(default_factory=list[Path])
     depth: list[Path] = field(default_factory=list[Path])
+    unread: Path | None = None
 
     @property
     def files(self) -> list[Path]:
@@ -64,23 +78,29 @@ class Clip:
 
 
 def find_views(folder: Path) -> list[FoundView]:
-    """The views in a folder, by name; looks at names, and into folders with a view's name."""
-    views: dict[str, FoundView] = {}
-    depths: dict[str, list[Path]] = {}
-    for path in entries(folder):
-        stem = path.stem if path.suffix.lower() in {*VIDEO_SUFFIXES, ".npy"} else path.name  # names before any stat
-        depth = _DEPTH.match(stem.lower())
-        if depth is not None:
-            depths[depth["view"] or depth["also"] or ""] = _frames(path, {".png", ".npy"}) if path.is_dir() else [path]
-        elif not VIEW_WORDS & set(words_of(stem)):
-            continue
-        elif path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-            views.setdefault(stem, FoundView(name=stem)).video = path
-        elif path.is_dir() and (images := _frames(path, _IMAGE_SUFFIXES)):
-            views.setdefault(stem, FoundView(name=stem)).images = images
-    for name, view in views.items():
-        view.depth = depths.get(name.lower(), depths.get("", []) if len(views) == 1 else [])
+    """The views in a folder, by name; looks at names, and into folders that may be a view."""
+    present = entries(folder)
+    is_recording = any(path.name.lower() in _SAYS_ONE_RECORDING for path in present)
+    views = _views(present, any_name=is_recording)
+    if len(views) > _MOST_VIEWS and is_recording:
+        views = _views(present, any_name=False)
+    if not views and not _DEPTH.match(folder.name.lower()):
+        images = _frames(present, _IMAGE_SUFFIXES)
+        if images and (is_recording or (len(images) >= _SEQUENCE and len(set(map(_unnumbered, images))) == 1)):
+            views = {"static": FoundView(name="static", images=images)}
     return [views[name] for name in sorted(views)]
+
+
+def unused_beside(folder: Path, views: list[FoundView]) -> list[str]:
+    """The names of videos, folders of images and arrays of depth that belong to no view."""
+    used = {path for view in views for path in (*view.files, *(file.parent for file in view.files))}
+    kinds = {*VIDEO_SUFFIXES, *_OTHER_VIDEOS}
+    return [
+        path.name
+        for path in entries(folder)
+        if path not in used
+        and (path.suffix.lower() in kinds or _is_depth(path) or _frames(_inside(path), _IMAGE_SUFFIXES | _OTHER_IMAGES))
+    ]
 
 
 def video_clip(path: Path, root: Path) -> Clip:
@@ -116,13 +136,49 @@ def _read_image(paths: list[Path], root: Path, index: int) -> np.ndarray:
     return decode_image(image_bytes(paths[index], root), paths[index])
 
 
-def _frames(folder: Path, suffixes: frozenset[str] | set[str]) -> list[Path]:
-    paths = [path for path in entries(folder) if path.suffix.lower() in suffixes]
+def _views(present: list[Path], *, any_name: bool) -> dict[str, FoundView]:
+    """Views by name: those with a view's name, or all."""
+    views: dict[str, FoundView] = {}
+    depths: dict[str, list[Path]] = {}
+    for path in present:
+        suffix = path.suffix.lower()
+        stem = path.stem if suffix in {*VIDEO_SUFFIXES, ".npy"} else path.name  # names before any stat
+        depth = _DEPTH.match(stem.lower())
+        if depth is not None:
+            images = _frames(entries(path), frozenset({".png", ".npy"})) if path.is_dir() else [path]
+            depths[depth["view"] or depth["also"] or ""] = images
+        elif suffix in _IMAGE_SUFFIXES or not (any_name or VIEW_WORDS & set(words_of(stem))):
+            continue
+        elif suffix in VIDEO_SUFFIXES and path.is_file():
+            views.setdefault(stem, FoundView(name=stem)).video = path
+        elif images := _frames(_inside(path), _IMAGE_SUFFIXES):
+            views.setdefault(stem, FoundView(name=stem)).images = images
+        elif others := _frames(_inside(path), _OTHER_IMAGES):
+            views.setdefault(stem, FoundView(name=stem)).unread = others[0]
+    for name, view in views.items():
+        view.depth = depths.get(name.lower(), depths.get("", []) if len(views) == 1 else [])
+    return views
+
+
+def _inside(path: Path) -> list[Path]:
+    return entries(path) if path.is_dir() else []
+
+
+def _is_depth(path: Path) -> bool:
+    return path.suffix.lower() == ".npy" and _DEPTH.match(path.stem.lower()) is not None
+
+
+def _frames(present: list[Path], suffixes: frozenset[str]) -> list[Path]:
+    paths = [path for path in present if path.suffix.lower() in suffixes]
     if len(paths) > _MAX_IMAGES:
-        raise UnsafeFileError(f"{folder}: more than {_MAX_IMAGES} images")
+        raise UnsafeFileError(f"{paths[0].parent}: more than {_MAX_IMAGES} images")
     return sorted(paths, key=_natural)
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
     """2 before 10, whatever stands around them."""
     return [(int(word), "") if word.isdigit() else (-1, word) for word in words_of(path.stem)], path.name
+
+
+def _unnumbered(path: Path) -> str:
+    return re.sub(r"\d+(?=\D*$)", "#", path.stem)
