@@ -176,8 +176,9 @@ class Catalog:
             return (*(own.problems if own else ()), *self._listing.problems, *self._checkpoint_problems)
 
     def places(self) -> frozenset[Path]:
-        """The folders in which the roots lie, and visitors' own roots: what no message to a browser needs to say."""
+        """The folders in which roots and labels lie, and visitors' own roots: what no message to a browser need say."""
         named = [split_name(root)[0] for root in self._episode_roots] + self._checkpoint_roots
+        named += [] if self._labels is None else [self._labels]
         with self._lock:
             own = [root for listing in self._spaces.values() for root in listing.roots]
         around = [root.absolute().parent for root in named] + [root.resolve().parent for root in named]

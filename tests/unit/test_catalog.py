@@ -18,6 +18,7 @@ from trainer.loop.checkpoint import load_checkpoint
 from workbench.catalog import Catalog
 from workbench.catalog_checkpoints import read_checkpoint_row
 from workbench.catalog_rows import EpisodeRow, Listed
+from workbench.told import without_places
 
 
 @pytest.fixture
@@ -99,3 +100,9 @@ def test_listing_imports_no_torch(root: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [2, False, False]
+
+
+def test_messages_say_nothing_of_where_labels_lie(tmp_path: Path) -> None:
+    catalog = Catalog(labels=tmp_path / "labels")
+    message = f"{tmp_path}/labels/depth/ab/cd.safetensors: damaged"
+    assert without_places(message, catalog.places()) == "labels/depth/ab/cd.safetensors: damaged"

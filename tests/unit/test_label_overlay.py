@@ -210,7 +210,9 @@ def test_a_damaged_label_is_said_and_the_episode_opens(bare: Episode, label: Lab
     path = store.path(store.labels_of(bare.content_hash)[0])
     path.write_bytes(path.read_bytes()[:40])
     episode = with_labels(bare, tmp_path / "labels")
-    assert "damaged" in " ".join(episode.info.notes)
+    said = " ".join(episode.info.notes)
+    assert f"labels/tracks/{path.parent.name}/{path.name}: damaged" in said
+    assert str(tmp_path) not in said
     assert episode.rgb("static", 0).shape == (*SIZE, 3)
 
 

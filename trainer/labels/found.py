@@ -107,7 +107,7 @@ def _newest(
         try:
             facts = store.facts(key)
         except WorkbenchError as error:
-            notes.append(str(error))
+            notes.append(str(error).replace(f"{root}/", f"{root.name}/"))  # pages and reports show it to others
             continue
         for view in episode.info.views:
             if facts.get("view") == view and facts.get("size") == list(episode.image_size(view)):
