@@ -8,7 +8,7 @@ Dimensions: t control step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Integer
 
-from model.errors import EpisodeError
+from model.errors import EpisodeError, UnsafeFileError
 
 from ..camera import Camera
 from ..episode import Episode, EpisodeInfo
@@ -24,13 +24,13 @@ from ..identity import content_hash
 from ..lazy import LazyEpisode, Numbers
 from ..rotations import quaternion
 from ..schema import MAX_SIDE
-from .mcap_file import MAGIC, McapFile, Topic, open_mcap, schema_name
+from .mcap_file import MAGIC, McapFile, Topic, is_image, open_mcap, schema_name
 from .mcap_frames import FrameTree
 from .mcap_images import colours, depth
 from .mcap_lens import Lens, lens_of
 from .mcap_topics import Gripper, TopicMap, map_topics
 from .reader import EpisodeSummary, Reader
-from .views import split_views
+from .views import split_views, words_of
 
 _NANO = 1e-9
 _LAG = 2.0  # periods of the static camera; more is said
@@ -55,17 +55,15 @@ class McapReader:
 
     def episodes(self, path: Path) -> Sequence[EpisodeSummary]:
         """The one episode; walks through the file."""
-        file = open_mcap(path)
-        topics = map_topics(path, file.topics)
-        clock = _clock(file, topics)
-        has_depth = any(name in topics.depth for name in topics.views.values())
+        opening = _Opening(path)
+        topics = opening.topics
         summary = EpisodeSummary(
             name=f"{path}#0",
             source="mcap",
             instruction=topics.instruction,
-            length=len(clock.times),
+            length=opening.length,
             views=tuple(topics.views),
-            depth=("true", "metric") if has_depth else None,
+            depth=("true", "metric") if opening.has_depth else None,
             outcome=topics.outcome,
         )
         return (summary,)
@@ -82,29 +80,40 @@ class _Opening:
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, open_mcap(path)
-        self._topics = map_topics(path, self._file.topics)
-        clock = _clock(self._file, self._topics)
+        self._sizes, unreadable = _looked_at(self._file)
+        self.topics = map_topics(path, self._file.topics, unreadable)
+        clock = _clock(self._file, self.topics, unreadable)
         self._times = np.sort(np.array(clock.times, np.int64))
         self._period = float(np.median(np.diff(self._times))) if len(self._times) > 1 else 1 / _NANO
         if not self._period:
             raise EpisodeError(f"{path}: '{clock.name}': most images were logged at one time; their rate is not known")
         self._notes = [f"the file is {self._file.complaint}"] if self._file.complaint else []
+        self._notes += [_why_unused(name, unreadable, f"{path}: ") for name in self.topics.unused]
+        cameras = [*self.topics.views.values(), *self.topics.others]
+        self._depths = {name: topic for name in cameras if (topic := self._depth_topic(name)) is not None}
+
+    @property
+    def length(self) -> int:
+        return len(self._times)
+
+    @property
+    def has_depth(self) -> bool:
+        return any(name in self._depths for name in self.topics.views.values())
 
     def lazy(self) -> LazyEpisode:
-        views, names = self._topics.views, [*self._topics.views.values(), *self._topics.others]
+        views, names = self.topics.views, [*self.topics.views.values(), *self.topics.others]
         cameras = {name: self._camera(name) for name in names}
         own, others = split_views(cameras, views)
-        has_depth = any(camera.depth is not None for camera in own.values())
         info = EpisodeInfo(
             source="mcap",
-            instruction=self._topics.instruction,
-            length=len(self._times),
+            instruction=self.topics.instruction,
+            length=self.length,
             control_hz=1 / (self._period * _NANO),
             views=tuple(own),
-            depth_scale="metric" if has_depth else None,
-            depth_origin="true" if has_depth else None,
+            depth_scale="metric" if self.has_depth else None,
+            depth_origin="true" if self.has_depth else None,
             has_exact_flow=False,
-            outcome=self._topics.outcome,
+            outcome=self.topics.outcome,
             action_space=None,
             notes=tuple(self._notes),
         )
@@ -113,7 +122,7 @@ class _Opening:
         return LazyEpisode(
             name=f"{self._path}#0",
             info=info,
-            content_hash=content_hash(self._path.parent, files, salt="mcap-2"),
+            content_hash=content_hash(self._path.parent, files, salt="mcap-3"),
             frame_steps=np.arange(len(self._times)),
             cameras=own,
             others=others,
@@ -121,14 +130,9 @@ class _Opening:
         )
 
     def _camera(self, name: str) -> Camera:
-        file, topic = self._file, self._file.topics[name]
+        file, topic, size = self._file, self._file.topics[name], self._sizes[name]
         nearest = self._nearest(topic)
         where = f"{self._path}: '{name}'"
-        message = file.message(topic, int(nearest[0]))
-        first = colours(message, where)
-        size = (first.shape[0], first.shape[1])
-        if max(size) > MAX_SIDE:
-            raise EpisodeError(f"{where}: images of {size[1]} x {size[0]} pixels, at most {MAX_SIDE} a side")
         lens = self._lens(name, size)
         straighten = None if lens is None else lens.straighten
 
@@ -136,25 +140,39 @@ class _Opening:
             image = colours(file.message(topic, int(nearest[step])), f"{where} step {step}")
             return image if straighten is None else straighten(image, False)
 
+        frame = str(file.message(topic, int(nearest[0])).header.frame_id).lstrip("/")
         return Camera(
             source_name=name,
             size=size,
             rgb=rgb,
-            depth=self._depth(name, size, lens),
+            depth=self._depth(name, lens),
             K=None if lens is None else lens.K,
-            T_world_camera=self._camera_pose(name, str(message.header.frame_id).lstrip("/")),
+            T_world_camera=self._camera_pose(name, frame),
         )
 
-    def _depth(self, name: str, size: tuple[int, int], lens: Lens | None) -> Callable[[int], np.ndarray] | None:
-        """How to read the depth that belongs to a camera, None without any, or of another size."""
-        topic = self._file.topics.get(self._topics.depth.get(name, ""))
+    def _depth_topic(self, name: str) -> Topic | None:
+        """The depth that belongs to a camera, if it can be read and is of the same size."""
+        topic = self._file.topics.get(self.topics.depth.get(name, ""))
+        if topic is None:
+            return None
+        try:
+            size = depth(self._file.message(topic, 0), f"'{topic.name}'").shape
+        except (EpisodeError, UnsafeFileError) as error:
+            self._notes.append(f"{error}; it is left out")
+            return None
+        if size != self._sizes[name]:
+            self._notes.append(
+                f"'{topic.name}' is {size}, its camera {self._sizes[name]}: not aligned, so it is not read"
+            )
+            return None
+        return topic
+
+    def _depth(self, name: str, lens: Lens | None) -> Callable[[int], np.ndarray] | None:
+        """How to read the depth that belongs to a camera."""
+        topic = self._depths.get(name)
         if topic is None:
             return None
         file, nearest, where = self._file, self._nearest(topic), f"{self._path}: '{topic.name}'"
-        first = depth(file.message(topic, int(nearest[0])), where)
-        if first.shape != size:
-            self._notes.append(f"'{topic.name}' is {first.shape}, its camera {size}: not aligned, so it is not read")
-            return None
         straighten = None if lens is None else lens.straighten
 
         def read(step: int) -> np.ndarray:
@@ -164,7 +182,7 @@ class _Opening:
         return read
 
     def _lens(self, name: str, size: tuple[int, int]) -> Lens | None:
-        topic = self._file.topics.get(self._topics.camera_info.get(name, ""))
+        topic = self._file.topics.get(self.topics.camera_info.get(name, ""))
         if topic is None or not topic.times:
             return None
         lens = lens_of(self._file.message(topic, 0), name, size)
@@ -182,8 +200,8 @@ class _Opening:
 
     def _camera_pose(self, name: str, frame: str) -> Float[np.ndarray, "t 4 4"] | None:
         """The camera in the world by /tf; its frame is the one its images are stamped with, or that of the map."""
-        named = self._topics.frames
-        view = next((view for view, topic in self._topics.views.items() if topic == name), "")
+        named = self.topics.frames
+        view = next((view for view, topic in self.topics.views.items() if topic == name), "")
         frame = named.get(view, frame)
         if frame not in self._frames:
             if view in named:
@@ -246,11 +264,11 @@ class _Opening:
         return np.array([_pose_row(pose) for pose in poses], np.float64)
 
     def _state(self) -> Float[np.ndarray, "t 8"] | None:
-        gripper, pose = self._topics.gripper, self._topics.pose
+        gripper, pose = self.topics.gripper, self.topics.pose
         if gripper is None:
             return None
         if pose is None:
-            poses = self._tool_by_tf(self._topics.frames["tool"])
+            poses = self._tool_by_tf(self.topics.frames["tool"])
         else:
             poses = self._poses(self._file.topics[pose])
             length = np.linalg.norm(poses[:, 3:], axis=1, keepdims=True)
@@ -262,7 +280,7 @@ class _Opening:
     def _tool_by_tf(self, frame: str) -> Float[np.ndarray, "t 7"]:
         """Position and quaternion wxyz of the tool's frame in the world."""
         known = frame in self._frames
-        world = self._topics.frames.get("world") or self._frames.root(frame)
+        world = self.topics.frames.get("world") or self._frames.root(frame)
         poses = self._frames.pose(frame, world, self._times) if known else None
         if poses is None:
             names = ", ".join(self._frames.names)[:400] or "none"
@@ -280,12 +298,42 @@ class _Opening:
         return np.clip((position[:, 0] - gripper.shut) / (gripper.open - gripper.shut), 0.0, 1.0)
 
 
-def _clock(file: McapFile, topics: TopicMap) -> Topic:
+def _looked_at(file: McapFile) -> tuple[dict[str, tuple[int, int]], dict[str, EpisodeError | UnsafeFileError]]:
+    """(height, width) of the first image of every topic that can be read as colours; why not, of the others."""
+    sizes: dict[str, tuple[int, int]] = {}
+    unreadable: dict[str, EpisodeError | UnsafeFileError] = {}
+    for name, topic in file.topics.items():
+        if not is_image(topic):
+            continue
+        where = f"{file.path}: '{name}'"
+        try:
+            height, width = colours(file.message(topic, 0), where).shape[:2]
+            if max(height, width) > MAX_SIDE:
+                raise EpisodeError(f"{where}: images of {width} x {height} pixels, at most {MAX_SIDE} a side")
+            sizes[name] = height, width
+        except (EpisodeError, UnsafeFileError) as error:
+            unreadable[name] = error
+    return sizes, unreadable
+
+
+def _why_unused(name: str, unreadable: Mapping[str, Exception], prefix: str) -> str:
+    words = words_of(name)
+    if "depth" in words:
+        return f"'{name}' is the depth of no camera here; it is left out"
+    if name in unreadable:
+        return f"{str(unreadable[name]).removeprefix(prefix)}; it is left out"
+    return f"'{name}' is infrared; it is left out unless the .topics.yaml names it"
+
+
+def _clock(file: McapFile, topics: TopicMap, unreadable: Mapping[str, Exception]) -> Topic:
     """The topic whose messages are the steps."""
     names = [*topics.views.values(), *topics.others]
-    if not names:
-        raise EpisodeError(f"{file.path}: has no image topic; it has {', '.join(sorted(file.topics))[:400]}")
-    return file.topics[names[0]]
+    if names:
+        return file.topics[names[0]]
+    for name in topics.unused:
+        if name in unreadable and "depth" not in words_of(name):
+            raise unreadable[name]
+    raise EpisodeError(f"{file.path}: has no topic of colour images; it has {', '.join(sorted(file.topics))[:400]}")
 
 
 def _pose_row(pose: Any) -> list[float]:

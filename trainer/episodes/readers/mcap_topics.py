@@ -17,11 +17,12 @@
 
 Without it: every image topic is a camera, named and assigned by the rules of `views`; one with the word "depth" is the
 depth of the camera whose namespace it shares, if it has the same size; camera_info lies in the namespace of its image.
+Infrared ("infra") is a camera only where the YAML names it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,15 @@ class Gripper:
 
 @dataclass(frozen=True, kw_only=True)
 class TopicMap:
-    """What each topic is. `others` are further cameras; `frames` names in /tf, by world, static, wrist and tool."""
+    """What each topic is.
+
+    `others` are further cameras; `frames` names in /tf, by world, static, wrist and tool; `unused` the topics of images
+    that are neither a camera nor a camera's depth.
+    """
 
     views: dict[View, str]
     others: tuple[str, ...]
+    unused: tuple[str, ...] = ()
     depth: dict[str, str] = field(default_factory=dict[str, str])
     camera_info: dict[str, str] = field(default_factory=dict[str, str])
     pose: str | None = None
@@ -65,8 +71,13 @@ class TopicMap:
     outcome: Outcome | None = None
 
 
-def map_topics(path: Path, topics: Mapping[str, Topic]) -> TopicMap:
+def map_topics(path: Path, topics: Mapping[str, Topic], unreadable: Collection[str] = ()) -> TopicMap:
     """The map of a file's topics.
+
+    Args:
+        path: The file; NAME.topics.yaml lies beside it.
+        topics: Its topics.
+        unreadable: Those whose images cannot be read as colours: they are no cameras.
 
     Raises:
         EpisodeError: The YAML names a topic that is not there, or a key that is none of those above.
@@ -75,19 +86,15 @@ def map_topics(path: Path, topics: Mapping[str, Topic]) -> TopicMap:
     given = read_yaml(named, path.parent) if named.is_file() else {}
     if unknown := set(map(str, given)) - _KEYS:
         raise EpisodeError(f"{named}: field '{min(unknown):.40}' is unknown; known are {', '.join(sorted(_KEYS))}")
-    cameras = [name for name, topic in sorted(topics.items()) if is_image(topic)]
-    depths = [name for name in cameras if "depth" in words_of(name)]
-    colour = [name for name in cameras if name not in depths and "infra" not in words_of(name)]
-    chosen = assign_views(colour)
-    order: tuple[View, ...] = ("static", "wrist")
-    for view in order:
-        if view in given:
-            chosen[view] = _topic(given[view], topics, f"{named}: '{view}'")
-    views: dict[View, str] = {view: chosen[view] for view in order if view in chosen}
+    images = [name for name, topic in sorted(topics.items()) if is_image(topic)]
+    depths = [name for name in images if "depth" in words_of(name)]
+    colour = [name for name in images if not {"depth", "infra"} & set(words_of(name)) and name not in unreadable]
+    views = _views(given, topics, colour, unreadable, str(named))
     by_view = {name: view for view, name in views.items()}
-    depth = {name: found for name in colour if (found := _sibling(name, depths)) is not None}
+    others = tuple(name for name in colour if name not in by_view)
+    depth = {name: found for name in (*by_view, *others) if (found := _sibling(name, depths)) is not None}
     infos = [name for name, topic in topics.items() if schema_name(topic) == "CameraInfo"]
-    info = {name: found for name in colour if (found := _in_namespace(name, infos)) is not None}
+    info = {name: found for name in (*by_view, *others) if (found := _in_namespace(name, infos)) is not None}
     for field_name, target in (("depth", depth), ("camera_info", info)):
         for view, name in _mapping(given.get(field_name), f"{named}: '{field_name}'").items():
             if view not in views:
@@ -100,7 +107,8 @@ def map_topics(path: Path, topics: Mapping[str, Topic]) -> TopicMap:
         raise EpisodeError(f"{named}: field 'outcome' must be success or failure, got {outcome!r:.40}")
     return TopicMap(
         views=views,
-        others=tuple(name for name in colour if name not in by_view),
+        others=others,
+        unused=tuple(name for name in images if name not in {*by_view, *others, *depth.values()}),
         depth=depth,
         camera_info=info,
         pose=pose,
@@ -109,6 +117,18 @@ def map_topics(path: Path, topics: Mapping[str, Topic]) -> TopicMap:
         instruction=str(given.get("instruction") or "").strip()[:2000],
         outcome=outcome,
     )
+
+
+def _views(
+    given: Mapping[str, Any], topics: Mapping[str, Topic], colour: list[str], unreadable: Collection[str], named: str
+) -> dict[View, str]:
+    """By the names of the topics; where the YAML says otherwise it is right."""
+    chosen = assign_views(colour)
+    order: tuple[View, ...] = ("static", "wrist")
+    for view in order:
+        if view in given:
+            chosen[view] = _topic(given[view], topics, f"{named}: '{view}'")
+    return {view: chosen[view] for view in order if view in chosen and chosen[view] not in unreadable}
 
 
 def _frames(value: Any, where: str) -> dict[str, str]:
