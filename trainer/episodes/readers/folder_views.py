@@ -36,7 +36,7 @@ _SAYS_ONE_RECORDING = {
     *(f"{stem}{suffix}" for stem in ("state", "states", "action", "actions") for suffix in (".csv", ".json", ".npz")),
 }
 _MOST_VIEWS = 8  # more videos beside one meta.yaml are trials, not cameras
-_SEQUENCE = 5  # images whose names differ only in their number; fewer may be anything
+_SEQUENCE = 5  # images that are numbered one by one; fewer, or with gaps, may be anything
 _DEPTH = re.compile(r"^(?P<view>.+)_depth$|^depth_(?P<also>.+)$|^(?P<alone>depth)$")
 _MAX_IMAGES = 1_000_000
 
@@ -86,7 +86,7 @@ def find_views(folder: Path) -> list[FoundView]:
         views = _views(present, any_name=False)
     if not views and not _DEPTH.match(folder.name.lower()):
         images = _frames(present, _IMAGE_SUFFIXES)
-        if images and (is_recording or (len(images) >= _SEQUENCE and len(set(map(_unnumbered, images))) == 1)):
+        if images and (is_recording or _is_sequence(images)):
             views = {"static": FoundView(name="static", images=images)}
     return [views[name] for name in sorted(views)]
 
@@ -180,5 +180,9 @@ def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
     return [(int(word), "") if word.isdigit() else (-1, word) for word in words_of(path.stem)], path.name
 
 
-def _unnumbered(path: Path) -> str:
-    return re.sub(r"\d+(?=\D*$)", "#", path.stem)
+def _is_sequence(images: list[Path]) -> bool:
+    """Whether the names differ in their last number only, and that counts one by one."""
+    parts = [re.fullmatch(r"(.*?)(\d+)(\D*)", image.stem, re.DOTALL) for image in images]
+    numbers = [int(part[2]) for part in parts if part]
+    counts = numbers == list(range(numbers[0], numbers[0] + len(images))) if numbers else False
+    return len(images) >= _SEQUENCE and counts and len({(part[1], part[3]) for part in parts if part}) == 1
