@@ -63,6 +63,7 @@ class Corpus:
 
     def __init__(self, name: str, seeds: Sequence[Seed], words: Sequence[bytes], seed: int) -> None:
         self._seeds, self._words, self._name, self._seed = seeds, words, name, seed
+        self.good_files = len(seeds)
 
     def __getitem__(self, index: int) -> bytes:
         rng = random.Random(f"{self._name} {self._seed} {index}")
@@ -75,7 +76,7 @@ class Corpus:
 
     def good(self, index: int) -> bytes:
         """One of the good files, undamaged."""
-        chosen = self._seeds[index % len(self._seeds)]
+        chosen = self._seeds[index]
         return chosen.wrap(chosen.payload)
 
     def word(self, rng: random.Random) -> bytes:

@@ -6,6 +6,7 @@ import ctypes
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from model.errors import EpisodeError
@@ -82,3 +83,10 @@ RUN_CODE = _planted(lambda path, root: exec(compile("1", "x", "exec")))  # noqa:
 RUN_A_PROCESS = _planted(_run_a_process)
 WRITE = _planted(_write)
 READ_BAIT = _planted(_read_bait_in_c)
+
+
+def _no_seeds(bait: Path, folder: Path) -> list[Seed]:
+    raise OSError("no seeds here")
+
+
+DOES_NOT_START = replace(UNEXPECTED, seeds=_no_seeds)

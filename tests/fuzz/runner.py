@@ -24,6 +24,7 @@ HANG_WALL_S = 120.0  # asleep; on a busy machine anything waits
 START_CPU_S = 60.0  # until the first input: libraries are imported and seeds made
 _POLL_S = 0.1
 _MOST_FINDINGS = 50
+_MOST_FALSE_STARTS = 3
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Feeding:
         shared = Path("/dev/shm")  # noqa: S108 - in memory, in a folder of a name nobody can guess
         self._folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=shared if shared.is_dir() else None))
         self._process: subprocess.Popen[bytes] | None = None
-        self._suspect = -1
+        self._suspect, self._false_starts = -1, 0
         self._counted = Progress()
         if self._totals.inputs < goal:
             self._start()
@@ -91,27 +92,24 @@ class Feeding:
         if ended is None and not (hang := self._hang(progress)):
             self._count(progress)
             return True
+        if not progress.started:
+            return self._start_again(hang if ended is None else f"it ended with {ended}")
         if ended is None:
             self._process.kill()
             ended = self._process.wait()
             self._count(progress)
-            if self._suspect == progress.at or not progress.started:
+            if self._suspect == progress.at:
                 self._lost(progress, hang)
             self._suspect = progress.at  # on a starved machine clocks jump: only what is slow twice is slow
         else:
             self._count(progress)
             if ended not in (0, 3):  # 3: a finding of its own, that needs a fresh process
-                log = (self._folder / "log").read_bytes()[-2000:].decode("utf-8", "replace")
-                self._lost(progress, f"the process ended with {ended}\n{log}")
+                self._lost(progress, f"the process ended with {ended}\n{self._log()}")
             elif ended == 3:
                 self._totals.inputs += 1
         self._collect()
         self._process = None
-        if (
-            self._totals.inputs >= self._goal
-            or self._totals.findings >= _MOST_FINDINGS
-            or (ended and not progress.started)
-        ):
+        if self._totals.inputs >= self._goal or self._totals.findings >= _MOST_FINDINGS:
             return False
         self._start()
         return True
@@ -125,6 +123,20 @@ class Feeding:
             self._collect()
             self._process = None
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start_again(self, why: str) -> bool:
+        """A process that never came to an input says nothing of any; a starved machine may do that to it."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process, self._false_starts = None, self._false_starts + 1
+        if self._false_starts == _MOST_FALSE_STARTS:
+            raise RuntimeError(f"{self.name}: does not start ({why})\n{self._log()}")
+        self._start()
+        return True
+
+    def _log(self) -> str:
+        return (self._folder / "log").read_bytes()[-2000:].decode("utf-8", "replace")
 
     def _start(self) -> None:
         (self._folder / "progress").write_bytes(bytes(Progress.LAYOUT.size))

@@ -73,6 +73,13 @@ def test_a_planted_fault_is_found_and_its_input_kept(
     assert kept == corpus[index]
 
 
+def test_a_parser_that_never_starts_is_no_finding_but_the_end_of_the_run(tmp_path: Path) -> None:
+    state = State(tmp_path, seed=4)
+    with pytest.raises(RuntimeError, match=r"does not start \(it ended with 1\)[\s\S]*no seeds here"):
+        feed_all(["tests.fuzz.planted:DOES_NOT_START"], state, 10, seed=4)
+    assert (state.of("tests.fuzz.planted:DOES_NOT_START").inputs, (tmp_path / "findings").exists()) == (0, False)
+
+
 def test_every_input_can_be_made_again_and_differs() -> None:
     corpora = [Corpus("npy", [Seed(b"abcdefgh" * 20)], (b"word",), seed) for seed in (1, 1, 2)]
     first, again, other = ([corpus[index] for index in range(300)] for corpus in corpora)

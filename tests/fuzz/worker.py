@@ -173,7 +173,7 @@ class Worker:
         for codec in _CODECS:
             codecs.lookup(codec)
         Image.init()
-        for index in range(60):
+        for index in range(self._corpus.good_files):
             self._path.write_bytes(self._corpus.good(index))
             try:
                 self._target.read(self._path, self._root)
