@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import subprocess
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import imageio_ffmpeg
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from model.errors import EpisodeError, UnsafeFileError
 from tests.foreign_factories import SIZE, plain_frames, png, write_video
@@ -168,6 +170,25 @@ def test_an_image_bomb_is_refused_by_its_header(side: int) -> None:
     assert side * side > MAX_PIXELS
     with pytest.raises(UnsafeFileError, match=r"x\.png"):
         decode_image(png_header(side, side), "x.png")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_an_image_is_upright_however_the_camera_was_held(orientation: int, kind: str) -> None:
+    pixels = np.zeros((24, 40, 3), np.uint8)
+    pixels[:12, :20] = (240, 200, 40)  # one corner
+    stored, exif, buffer = Image.fromarray(pixels), Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    stored.save(buffer, kind, exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(buffer.getvalue()))).convert("RGB"))
+    np.testing.assert_array_equal(decode_image(buffer.getvalue(), "here"), upright)
+    assert image_size(buffer.getvalue(), "here") == upright.shape[:2]
+
+
+def test_grey_of_16_bits_keeps_its_shades() -> None:
+    shades = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    image = decode_image(png(shades), "here")
+    np.testing.assert_allclose(image, np.repeat((shades / 257)[..., None], 3, -1), atol=1)
 
 
 def test_damaged_images_name_themselves() -> None:

@@ -31,7 +31,7 @@ def is_image(head: bytes) -> bool:
 
 
 def decode_image(data: bytes, where: object) -> UInt8[np.ndarray, "h w 3"]:
-    """A JPEG or PNG as RGB; grey and palette images are expanded, transparency is dropped.
+    """A JPEG or PNG as RGB, upright as its EXIF says; grey and palette are expanded, 16 bits made 8, no transparency.
 
     Raises:
         EpisodeError: Damaged or truncated.
@@ -55,7 +55,7 @@ def decode_depth_image(data: bytes, where: object) -> Float[np.ndarray, "h w"]:
 
 
 def image_size(data: bytes, where: object) -> tuple[int, int]:
-    """(height, width) from the header. Raises as `decode_image`."""
+    """(height, width) of the upright image, from the header. Raises as `decode_image`."""
     return _size(_ask("size", data, where)[0], where)
 
 
