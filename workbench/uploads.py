@@ -91,6 +91,11 @@ class _Space:
         return sum(upload.bytes for upload in self.uploads.values()) + (self.incoming.claimed if self.incoming else 0)
 
     @property
+    def last_seen(self) -> float:
+        """When its visitor last came or sent something, on the monotonic clock in seconds."""
+        return self.seen if self.incoming is None else max(self.seen, self.incoming.touched)
+
+    @property
     def files(self) -> int:
         """Files and folders, likewise."""
         return sum(upload.files for upload in self.uploads.values()) + (self.incoming.files if self.incoming else 0)
@@ -203,7 +208,7 @@ class Uploads:
         """Removes the spaces of visitors who have not come for long; `now` on the monotonic clock, in seconds."""
         limit = (time.monotonic() if now is None else now) - 3600 * self.limits.hours
         with self._lock:
-            names = [name for name, home in self._spaces.items() if home.seen < limit]
+            names = [name for name, home in self._spaces.items() if home.last_seen < limit]
             expired = {name: self._spaces.pop(name) for name in names}
         for home in expired.values():
             self._drop(home)

@@ -319,6 +319,15 @@ def test_spaces_expire_unless_their_visitor_comes(tmp_path: Path, monkeypatch: p
     assert left(tmp_path) == []
 
 
+def test_a_space_does_not_expire_while_an_upload_comes(desk: Uploads, monkeypatch: pytest.MonkeyPatch) -> None:
+    incoming, now = desk.begin(ANN, [Announced("a.mp4", 2)]), time.monotonic()
+    monkeypatch.setattr(uploads.time, "monotonic", lambda: now + 3500)
+    incoming.write(b"x")
+    desk.expire(now + 3700)
+    incoming.write(b"x")
+    assert desk.finish(ANN, incoming).bytes == 2
+
+
 def test_spaces_expire_while_the_server_runs_whatever_goes_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
