@@ -9,6 +9,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -138,9 +139,9 @@ def _told(running: Iterator[Outcome], total: int) -> Iterator[Outcome]:
     """Passes outcomes on and tells of each, with the time that is left at the pace so far."""
     began = time.monotonic()
     for done, outcome in enumerate(running, 1):
-        left = (time.monotonic() - began) / done * (total - done)
+        left = timedelta(seconds=round((time.monotonic() - began) / done * (total - done)))
         what = outcome.error or f"{outcome.frames} frames, {outcome.seconds:.1f} s, {outcome.bytes / 2**20:.2f} MiB"
-        _log.info("%d/%d %s: %s: %s; %.0f s left", done, total, outcome.episode, outcome.status, what, left)
+        _log.info("%d/%d %s: %s: %s; %s left", done, total, outcome.episode, outcome.status, what, left)
         yield outcome
 
 
