@@ -12,6 +12,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 
 from model.errors import EpisodeError, UnsafeFileError
 from tests.foreign_factories import FPS, SIZE, plain_frames, png, shown_frame, write_video
+from trainer.episodes.readers import folder_views
 from trainer.episodes.readers.folder import READER
 
 REAL = Path(__file__).parents[3] / "shared/data/real"
@@ -186,6 +187,16 @@ def test_numbered_images_straight_in_a_folder_are_its_view(tmp_path: Path) -> No
     assert not READER.recognise(tmp_path)
     write_images(tmp_path / "front_depth", plain_frames(0, 0, LENGTH))
     assert not READER.recognise(tmp_path / "front_depth")
+
+
+def test_too_many_images_are_refused_when_opened_not_while_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path, plain_frames(0, 0, LENGTH))
+    monkeypatch.setattr(folder_views, "_MAX_IMAGES", LENGTH - 1)
+    assert READER.recognise(tmp_path)
+    with pytest.raises(UnsafeFileError, match="more than 5 images"):
+        READER.open(tmp_path, 0)
 
 
 def test_what_is_no_view_is_named(tmp_path: Path) -> None:

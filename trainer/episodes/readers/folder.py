@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.errors import EpisodeError
+from model.errors import EpisodeError, UnsafeFileError
 
 from ..camera import Camera
 from ..episode import Episode, EpisodeInfo, View
@@ -43,24 +43,29 @@ class FolderReader:
 
     format = "folder"
     looks_for = (
-        "a video (mp4, mov, mkv, webm, avi), or a folder with static.mp4 or static/*.png (and wrist, front, ...)"
+        "a video (mp4, mov, mkv, webm, avi), or a folder with static.mp4 or static/*.png (and wrist, front, ...; "
+        "any names beside a meta.yaml), or with numbered images"
     )
 
     def recognise(self, path: Path) -> bool:
         """Whether it is a video, or a folder with a video or images named after a view."""
         if path.is_file():
             return looks_like_video(path)
-        return any(view.images or view.unread or looks_like_video(view.video or path) for view in find_views(path))
+        try:
+            found = find_views(path)
+        except UnsafeFileError:
+            return True  # opening it says why it is refused
+        return any(view.images or view.unread or looks_like_video(view.video or path) for view in found)
 
     def episodes(self, path: Path) -> Sequence[EpisodeSummary]:
         """The one episode; reads no video."""
         if path.is_file():
             return [_summary(path, "video", Facts(), None, {"static": ""}, depth=False)]
-        found, facts = find_views(path), read_facts(path)
+        found, facts = [view for view in find_views(path) if view.video or view.images], read_facts(path)
         views = assign_views(view.name for view in found)
         depth = facts.depth_unit is not None and any(view.depth for view in found)
         lengths = [len(view.images) for view in found]
-        length = min(lengths) if all(lengths) else None
+        length = min(lengths) if lengths and all(lengths) else None
         return [_summary(path, "folder", facts, length, views, depth=depth)]
 
     def open(self, path: Path, index: int) -> Episode:
@@ -143,7 +148,7 @@ class _Opening:
         return LazyEpisode(
             name=f"{self._path}#0",
             info=info,
-            content_hash=content_hash(self._path, files, salt="folder-1"),
+            content_hash=content_hash(self._path, files, salt="folder-2"),
             frame_steps=np.arange(self._length),
             cameras=own,
             others=others,
