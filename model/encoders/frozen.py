@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from ..errors import CheckpointError
 
 ENCODERS_VARIABLE = "FORESIGHT_ENCODERS"
 _CONFIG = "config.json"
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 
 
 class FrozenModel(nn.Module):
@@ -79,10 +81,11 @@ def find_folder(weights: str, field: str) -> Path:
         if folder.is_dir():
             _check_files(folder, field)
             return folder
+    hub_id = weights if _HUB_ID.fullmatch(weights) else "HUB_ID"
     raise CheckpointError(
         f"{field} = {weights}: neither a folder, nor one inside ${ENCODERS_VARIABLE} "
         f"({os.environ.get(ENCODERS_VARIABLE) or 'not set'}), nor a hub model downloaded to this machine; fetch it "
-        f"with `hf download {weights} --local-dir FOLDER` and name that folder"
+        f"with `hf download {hub_id} --local-dir FOLDER` and name that folder"
     )
 
 

@@ -12,6 +12,7 @@ from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, D
 from model.errors import CheckpointError, ConfigError, EpisodeError
 from tests.factories import make_recording
 from trainer.episodes.packed import PackedEpisode, save_packed
+from trainer.labels import depth_clip, depth_network, frames, gpus
 from trainer.labels.align import align
 from trainer.labels.anchors import find_anchors
 from trainer.labels.depth_codes import depth_of
@@ -143,10 +144,109 @@ def test_relative_depth_stays_relative_and_says_so(network: Path, episode: Packe
     assert label.facts["origin"] == "pseudo"
     assert label.facts["scale"] == "relative"
     assert label.facts["scale_audit"] is None
-    frames = [episode.rgb("static", int(step)) for step in episode.frame_steps]
-    said = TransformersDepth(str(network))(frames)
+    said = TransformersDepth(str(network))(clip(episode))
     span = float(np.ptp(said))
     np.testing.assert_allclose(depth_of(label, "static", 2, (48, 64)), said[2], atol=span / 60000)
+
+
+def clip(episode: PackedEpisode) -> np.ndarray:
+    return np.stack([episode.rgb("static", int(step)) for step in episode.frame_steps])
+
+
+def test_a_handful_at_once_says_what_each_frame_says(
+    network: Path, episode: PackedEpisode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = DepthLabeller(model=str(network)).label(episode)
+    monkeypatch.setattr(TransformersDepth, "at_once", 3)  # of four frames
+    together = DepthLabeller(model=str(network)).label(episode)
+    a, b = (label.arrays["static.depth"].astype(int) for label in (alone, together))
+    assert np.abs(a - b).max() <= 2  # of 65534 levels
+
+
+def test_the_gpu_is_chosen_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for count, kind, names in ((0, "cpu", []), (2, "cuda", ["0", "1"])):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda count=count: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert gpus.network_device() == torch.device(kind)
+        assert gpus.visible_gpus() == names
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-7")
+    assert gpus.visible_gpus() == ["2", "GPU-7"]
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation)  # a V100
+    assert not gpus.computes_bf16(torch.device("cuda"))
+    assert not gpus.computes_bf16(torch.device("cpu"))
+    assert [gpus.shared(workers, 2) for workers in (1, 16)] == [(1, 0.5), (4, 0.5)]
+    assert gpus.shared(16, 0) == (16, 0.0)
+
+
+def test_arithmetic_in_bf16_is_said_and_close(
+    network: Path, episode: PackedEpisode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = TransformersDepth(str(network))
+    monkeypatch.setattr(depth_network, "computes_bf16", lambda device: True)
+    rough = TransformersDepth(str(network))
+    assert (plain.computed_on, rough.computed_on) == ("cpu, float32", "cpu, bf16")
+    exact, rounded = plain(clip(episode)), rough(clip(episode))
+    assert rounded.dtype == np.float32
+    assert 0 < np.abs(exact - rounded).max() < 0.05 * np.abs(exact).max()
+
+
+# --- clips ---
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("raise RuntimeError('CUDA out of memory')", r"temporal depth model failed \(RuntimeError: CUDA out of memory"),
+        ("return None", r"temporal depth model returned \(\) for"),
+        ("return np.full(frames.shape[:3], np.nan)", "finite of 0% of the pixels only"),
+    ],
+    ids=["raises", "nothing", "nan"],
+)
+def test_nonsense_of_a_temporal_model_is_the_episode_s_error(
+    episode: PackedEpisode, tmp_path: Path, body: str, message: str
+) -> None:
+    (tmp_path / "mine.py").write_text(f"import numpy as np\ndef depth(frames):\n    {body}\n")
+    with pytest.raises(EpisodeError, match=message):
+        DepthLabeller(temporal=f"{tmp_path / 'mine.py'}:depth").label(episode)
+
+
+def test_a_network_that_fails_is_the_episode_s_error(
+    network: Path, episode: PackedEpisode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(DepthAnythingForDepthEstimation, "forward", no_memory)
+    with pytest.raises(EpisodeError, match=r"the depth network failed \(OutOfMemoryError: CUDA"):
+        DepthLabeller(model=str(network)).label(episode)
+
+
+def test_a_temporal_model_gets_large_frames_reduced_and_its_scale_all_the_same(
+    episode: PackedEpisode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(depth_clip, "CLIP_SIDE", 32)  # of frames of 48 x 64
+    true = np.stack([episode.depth("static", int(step)) for step in episode.frame_steps])
+    np.save(tmp_path / "raw.npy", (4.0 / true[:, 1::2, 1::2] + 2.0).astype(np.float32))
+    (tmp_path / "half.py").write_text(
+        "import numpy as np\ndef depth(frames):\n    assert frames.shape == (4, 24, 32, 3)\n"
+        f"    return np.load({str(tmp_path / 'raw.npy')!r})\n"
+    )
+    label = DepthLabeller(temporal=f"{tmp_path / 'half.py'}:depth", anchors="sensor").label(episode)
+    assert label.facts["size"] == [48, 64]
+    assert label.facts["scale_audit"]["inliers"] > 0.9
+    assert np.nanmedian(np.abs(depth_of(label, "static", 2, (48, 64)) / true[2] - 1)) < 0.01  # half a pixel off
+
+
+def test_clips_that_are_too_long_are_refused_before_they_are_looked_at(
+    network: Path, episode: PackedEpisode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(depth_clip, "CLIP_PIXELS", 3 * 48 * 64)
+    with pytest.raises(EpisodeError, match=r"clip as a whole, and 4 frames are too many.*--longest 3`"):
+        DepthLabeller(temporal=perfect_network(tmp_path, episode)).label(episode)
+    monkeypatch.setattr(frames, "LARGEST_LABEL", 3 * 2 * 48 * 64)
+    with pytest.raises(EpisodeError, match=r"4 frames are too many .*--longest 3`.*--max-side"):
+        DepthLabeller(model=str(network)).label(episode)
 
 
 def perfect_network(folder: Path, episode: PackedEpisode) -> str:
@@ -176,7 +276,8 @@ def test_a_temporal_clip_takes_its_scale_from_a_metric_network(
         model=str(save_tiny_network(tmp_path / "metric", metric=True)), temporal=perfect_network(tmp_path, episode)
     )
     true = np.stack([episode.depth("static", int(step)) for step in episode.frame_steps])
-    monkeypatch.setattr(TransformersDepth, "__call__", lambda self, frames: true)  # random weights know nothing
+    answers = iter(true)  # random weights know nothing
+    monkeypatch.setattr(TransformersDepth, "__call__", lambda self, frames: np.stack([next(answers) for _ in frames]))
     label = labeller.label(episode)
     assert label.facts["scale_audit"]["anchors_from"] == "model"
     np.testing.assert_allclose(depth_of(label, "static", 0, true[0].shape), true[0], atol=2e-3)
@@ -205,5 +306,5 @@ def test_an_incomplete_network_is_refused(network: Path, tmp_path: Path) -> None
     save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="lacks 1 tensors"):
         TransformersDepth(str(broken))
-    with pytest.raises(CheckpointError, match="neither a folder"):
+    with pytest.raises(CheckpointError, match=r"--model = /.*neither a folder.*hf download HUB_ID --local-dir"):
         TransformersDepth(str(tmp_path / "nothing"))

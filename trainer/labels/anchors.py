@@ -24,18 +24,27 @@ _FAR = 10.0  # metres: a plane's points beyond this are near its horizon
 
 
 @dataclass(frozen=True, kw_only=True)
-class Anchors:
-    """Pixels of known depth.
+class Pixels:
+    """Pixels of a clip, in the order of their frames.
 
     Attributes:
         frame: Frame index of each.
         rows, columns: Pixel of each.
-        z: Metres along the optical axis.
     """
 
     frame: Integer[np.ndarray, " n"]
     rows: Integer[np.ndarray, " n"]
     columns: Integer[np.ndarray, " n"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anchors(Pixels):
+    """Pixels of known depth.
+
+    Attributes:
+        z: Metres along the optical axis.
+    """
+
     z: Float[np.ndarray, " n"]
 
 

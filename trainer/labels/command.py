@@ -20,6 +20,7 @@ from trainer.episodes.open import find_episodes
 
 from .anchors import AnchorSource
 from .depth_labeller import DepthLabeller
+from .gpus import visible_gpus
 from .jobs import Job, LabellerOptions, Outcome, plan
 from .local_pool import run_local
 from .rates import measured, projection
@@ -36,7 +37,7 @@ class LabelOptions:
         episodes: Episodes, or files and folders with episodes in them.
         store: Folder of the labels.
         view: Whose frames.
-        workers: Processes at once; 0 = one a core.
+        workers: Processes at once; 0 = one a core. Where a network runs on GPUs, two a GPU at most.
         engine: This machine's processes, or Ray Data (extra `[ray]`).
         ray_address: Of a running Ray cluster; default: Ray on this machine alone.
         retry_failed: Try again what is on record as failed.
@@ -129,7 +130,8 @@ def main(argv: list[str]) -> int:
 def _run(jobs: Sequence[Job], options: LabelOptions) -> Generator[Outcome]:
     workers = options.workers or os.cpu_count() or 1
     if options.engine == "local":
-        return run_local(jobs, workers)
+        wants_gpu = any(job.labeller.wants_gpu for job in jobs)
+        return run_local(jobs, workers, gpus=visible_gpus() if wants_gpu else ())
     from .ray_pool import run_ray
 
     return run_ray(jobs, workers, options.ray_address)

@@ -5,8 +5,10 @@ Dimensions: f frame, h w pixels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
-from jaxtyping import Float, Float32, UInt16
+from jaxtyping import Float32, UInt16
 
 from model.errors import EpisodeError
 from trainer.episodes.codecs import metres, quantise_depth
@@ -18,16 +20,26 @@ _LEVELS = 65534  # codes of relative depth; 65535 = invalid
 
 
 def encode(
-    depth: Float[np.ndarray, "f h w"], *, metric: bool
+    said: Float32[np.ndarray, "f h w"], to_metres: Callable[[np.ndarray], np.ndarray] | None
 ) -> tuple[UInt16[np.ndarray, "f h w"], dict[str, float] | None]:
-    """Codes of 0.1 mm, or of a 65534th of the clip's range where there is no unit."""
-    if metric:
-        return quantise_depth(depth), None
-    valid = np.isfinite(depth)
-    low, high = (float(depth[valid].min()), float(depth[valid].max())) if valid.any() else (0.0, 0.0)
-    span = (high - low) or 1.0
-    codes = np.where(valid, np.round((np.where(valid, depth, low) - low) / span * _LEVELS), _LEVELS + 1)
-    return codes.astype(np.uint16), {"low": low, "high": low + span}
+    """Codes of 0.1 mm, or of a 65534th of the clip's range where there is no unit. One frame at a time is unpacked.
+
+    Args:
+        said: What a network says.
+        to_metres: Makes metres of that, None = it has no unit.
+    """
+    codes = np.empty(said.shape, np.uint16)
+    if to_metres is not None:
+        for frame, code in zip(said, codes, strict=True):
+            code[:] = quantise_depth(to_metres(frame.astype(np.float64)))
+        return codes, None
+    valid = np.isfinite(said)
+    low = float(said.min(initial=np.inf, where=valid)) if valid.any() else 0.0
+    span = (float(said.max(initial=-np.inf, where=valid)) - low if valid.any() else 0.0) or 1.0
+    for frame, known, code in zip(said, valid, codes, strict=True):
+        share = (np.where(known, frame.astype(np.float64), low) - low) / span
+        code[:] = np.where(known, np.round(share * _LEVELS), _LEVELS + 1)
+    return codes, {"low": low, "high": low + span}
 
 
 def depth_of(label: Label, view: View, frame: int, size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:

@@ -5,7 +5,8 @@ is aligned to the second (the paper combines Video-Depth-Anything with Depth-Any
 where the episode has them, fix the scale better than any network. Without anchors and without a metric network depth
 stays relative, and says so.
 
-Dimensions: f frame, h w pixels.
+The key of a label names the model, not the machine: on a GPU with bf16 the same model rounds otherwise, and the label
+says on what it was computed.
 """
 
 from __future__ import annotations
@@ -13,23 +14,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Float32
 
 from model.errors import ConfigError, EpisodeError
 from trainer.episodes.episode import Episode, View
 
-from .align import AlignedSpace, Alignment, align
-from .anchors import AnchorSource, find_anchors
+from .align import align
+from .anchors import AnchorSource, Pixels, find_anchors
+from .depth_clip import look
 from .depth_codes import encode
 from .depth_network import DepthNetwork, PluginDepth, TransformersDepth
 from .labeller import Label, LabelKind
 
-_VERSION = 1
+_VERSION = 2
 _SAMPLES = 400
+_NONE = np.zeros(0, np.int64)
+_NOWHERE = Pixels(frame=_NONE, rows=_NONE, columns=_NONE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,22 +86,24 @@ class DepthLabeller:
         """Depth of every frame of the view, metric where its scale is known."""
         if not episode.has("rgb", self.view):
             raise EpisodeError(f"{episode.name}: has no camera '{self.view}' whose frames could be looked at")
-        frames = [episode.rgb(self.view, int(step)) for step in episode.frame_steps]
-        network = self._network
-        raw, audit, metric = network(frames).astype(np.float64), None, network.space == "depth"
+        network, fit = self._network, None
+        show = partial(look, episode=episode, view=self.view, side=self.max_side)
         if self.anchors is not None:
             found = find_anchors(episode, self.view, self.anchors, plane_height=self.plane_height)
-            fit = align(raw[found.frame, found.rows, found.columns], found.z, found.frame, network.space)
-            raw, metric = fit.metres(raw), True
-            audit = {"anchors_from": self.anchors, **dataclasses.asdict(fit)}
+            said = show(network, pixels=found)
+            fit = align(said.at, found.z, found.frame, network.space)
         elif self._temporal is not None and self._single is not None and self._single.space == "depth":
-            fit = _align_clips(raw, self._temporal.space, self._single(frames))
-            raw, metric = fit.metres(raw), True
-            audit = {"anchors_from": "model", **dataclasses.asdict(fit)}
-        codes, coding = encode(_shrunk(raw, self.max_side), metric=metric)
+            some = _anywhere(len(episode.frame_steps), episode.image_size(self.view))
+            said = show(network, pixels=some)
+            fit = align(said.at, show(self._single, pixels=some).at, some.frame, network.space)
+        else:
+            said = show(network, pixels=_NOWHERE)
+        metric = fit is not None or network.space == "depth"
+        codes, coding = encode(said.kept, (fit.metres if fit else np.asarray) if metric else None)
         facts = {
-            "scale_audit": audit,
+            "scale_audit": fit and {"anchors_from": self.anchors or "model", **dataclasses.asdict(fit)},
             "labeller": dict(self.identity),
+            "computed_on": network.computed_on,
             "view": self.view,
             "origin": "pseudo",
             "scale": "metric" if metric else "relative",
@@ -115,6 +120,11 @@ class DepthLabeller:
             raise ConfigError("depth needs a network")
         return found
 
+    @property
+    def wants_gpu(self) -> bool:
+        """Any depth network does."""
+        return True
+
     @cached_property
     def _single(self) -> DepthNetwork | None:
         return None if self.model is None else TransformersDepth(self.model)
@@ -124,18 +134,9 @@ class DepthLabeller:
         return None if self.temporal is None else PluginDepth(self.temporal)
 
 
-def _align_clips(
-    raw: Float[np.ndarray, "f h w"], space: AlignedSpace, metric: Float32[np.ndarray, "f h w"]
-) -> Alignment:
-    """One scale and shift that brings a clip to what a metric network says of its frames."""
+def _anywhere(frames: int, size: tuple[int, int]) -> Pixels:
+    """Pixels of every frame at which one network's clip is compared with another's."""
     rng = np.random.default_rng(0)
-    n_frames, height, width = raw.shape
-    frame = np.arange(n_frames).repeat(_SAMPLES)
-    at = (frame, rng.integers(0, height, len(frame)), rng.integers(0, width, len(frame)))
-    return align(raw[at], metric[at].astype(np.float64), frame, space)
-
-
-def _shrunk(depth: Float[np.ndarray, "f h w"], side: int) -> Float[np.ndarray, "f h w"]:
-    """Every n-th pixel, so that no side is longer than asked."""
-    step = -(-max(depth.shape[1:]) // side)
-    return depth[:, step // 2 :: step, step // 2 :: step]
+    frame = np.arange(frames).repeat(_SAMPLES)
+    rows, columns = (rng.integers(0, length, len(frame)) for length in size)
+    return Pixels(frame=frame, rows=rows, columns=columns)

@@ -5,7 +5,6 @@ Dimensions: f frame, h w pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,8 +13,11 @@ from jaxtyping import Float32, UInt8
 from model.errors import CheckpointError, EpisodeError
 
 from .align import AlignedSpace
+from .gpus import computes_bf16, network_device
+from .plugin import ask, load_plugin
 
-_FIELD = "--depth-model"
+_FIELD = "--model"
+_GPU_BATCH = 16
 
 
 @runtime_checkable  # so that the tests can check annotations
@@ -32,13 +34,29 @@ class DepthNetwork(Protocol):
         """Of the weights, or of the plug-in's file."""
         ...
 
-    def __call__(self, frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float32[np.ndarray, "f h w"]:
-        """What it says, at the size of the frames."""
+    @property
+    def at_once(self) -> int | None:
+        """Frames that it is shown at once; None = the whole clip."""
+        ...
+
+    @property
+    def computed_on(self) -> str | None:
+        """Device and arithmetic, None if that is not known."""
+        ...
+
+    def __call__(self, frames: UInt8[np.ndarray, "f h w 3"]) -> Float32[np.ndarray, "f h w"]:
+        """What it says, at the size of the frames.
+
+        Raises:
+            EpisodeError: It failed, or returned something of another shape.
+        """
         ...
 
 
 class TransformersDepth:
-    """A model for depth estimation from a folder or a downloaded hub id; frames are looked at one by one.
+    """A model for depth estimation from a folder or a downloaded hub id; each frame is looked at by itself.
+
+    It runs on a GPU where there is one, there in bf16 where the hardware has it; see `gpus`.
 
     Args:
         weights: A folder saved by `transformers`, its name inside $FORESIGHT_ENCODERS, or a downloaded hub id.
@@ -60,6 +78,8 @@ class TransformersDepth:
             raise CheckpointError(f"{_FIELD} = {folder}: has no preprocessor_config.json ({error})") from error
         kind = getattr(self._model.model.config, "depth_estimation_type", "relative")
         self._space: AlignedSpace = "depth" if kind == "metric" else "inverse"
+        self._device = network_device()
+        self._bf16 = computes_bf16(self._device)
 
     @property
     def space(self) -> AlignedSpace:
@@ -71,18 +91,32 @@ class TransformersDepth:
         """sha256 of the weights."""
         return self._model.content_hash()
 
-    def __call__(self, frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float32[np.ndarray, "f h w"]:
+    @property
+    def at_once(self) -> int:
+        """More than one frame fills a GPU; a processor is full with one."""
+        return _GPU_BATCH if self._device.type == "cuda" else 1
+
+    @property
+    def computed_on(self) -> str:
+        """Device and arithmetic."""
+        return f"{self._device.type}, {'bf16' if self._bf16 else 'float32'}"
+
+    def __call__(self, frames: UInt8[np.ndarray, "f h w 3"]) -> Float32[np.ndarray, "f h w"]:
         """Resized and normalised as the model was trained, and back to the size of the frames."""
+        return ask("the depth network", self._said, frames)
+
+    def _said(self, frames: UInt8[np.ndarray, "f h w 3"]) -> Float32[np.ndarray, "f h w"]:
         import torch
 
-        said: list[Float32[np.ndarray, "h w"]] = []
-        for frame in frames:
-            inputs = self._processor(images=frame, return_tensors="pt")
-            with torch.inference_mode():
-                outputs = self._model.model(**inputs)
-            sized = self._processor.post_process_depth_estimation(outputs, target_sizes=[frame.shape[:2]])
-            said.append(sized[0]["predicted_depth"].float().numpy())
-        return np.stack(said)
+        model = self._model.to(self._device).model  # on first use: a process that only plans needs no GPU memory
+        inputs = self._processor(images=list(frames), return_tensors="pt").to(self._device)
+        autocast = torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bf16)
+        with torch.inference_mode(), autocast:
+            outputs = model(**inputs)
+        outputs.predicted_depth = outputs.predicted_depth.float()
+        sizes = [frames.shape[1:3]] * len(frames)
+        sized = self._processor.post_process_depth_estimation(outputs, target_sizes=sizes)
+        return torch.stack([one["predicted_depth"] for one in sized]).cpu().numpy()
 
 
 class PluginDepth:
@@ -92,8 +126,6 @@ class PluginDepth:
     """
 
     def __init__(self, name: str):
-        from .plugin import load_plugin
-
         self._function, self._hash = load_plugin(name, "--temporal")
         self._space: AlignedSpace = "depth" if getattr(self._function, "space", "inverse") == "depth" else "inverse"
 
@@ -107,10 +139,19 @@ class PluginDepth:
         """sha256 of the file; the weights it loads are its own business."""
         return self._hash
 
-    def __call__(self, frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Float32[np.ndarray, "f h w"]:
+    @property
+    def at_once(self) -> None:
+        """A temporal model wants the whole clip."""
+        return
+
+    @property
+    def computed_on(self) -> None:
+        """Its own choice."""
+        return
+
+    def __call__(self, frames: UInt8[np.ndarray, "f h w 3"]) -> Float32[np.ndarray, "f h w"]:
         """The whole clip at once."""
-        clip = np.stack(list(frames))
-        said = np.asarray(self._function(clip), np.float32)
-        if said.shape != clip.shape[:3]:
-            raise EpisodeError(f"the temporal depth model returned {said.shape} for {clip.shape[:3]} pixels")
+        said = ask("the temporal depth model", lambda: np.asarray(self._function(frames), np.float32))
+        if said.shape != frames.shape[:3]:
+            raise EpisodeError(f"the temporal depth model returned {said.shape} for {frames.shape[:3]} pixels")
         return said

@@ -14,17 +14,21 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
 
+from .gpus import shared
 from .jobs import Job, Outcome, run_job
 
 _ATTEMPTS = 2
 
 
-def run_local(jobs: Sequence[Job], workers: int, *, work: Callable[[Job], Outcome] = run_job) -> Generator[Outcome]:
+def run_local(
+    jobs: Sequence[Job], workers: int, *, gpus: Sequence[str] = (), work: Callable[[Job], Outcome] = run_job
+) -> Generator[Outcome]:
     """Yields outcomes as they come, in no particular order. Closing the iterator stops after the running jobs.
 
     Args:
         jobs: What to do.
-        workers: Processes at once.
+        workers: Processes at once; with GPUs, two a GPU at most.
+        gpus: Of this machine, as CUDA_VISIBLE_DEVICES names them: each process sees one, in turn.
         work: What a worker does; a function of a module.
 
     Raises:
@@ -35,10 +39,9 @@ def run_local(jobs: Sequence[Job], workers: int, *, work: Callable[[Job], Outcom
         waiting.put(job)
     done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
     stop = threading.Event()
-    lanes = [
-        threading.Thread(target=_lane, args=(waiting, done, stop, work), daemon=True)
-        for _ in range(min(workers, len(jobs)))
-    ]
+    count = min(shared(workers, len(gpus))[0], len(jobs))
+    own = [gpus[lane % len(gpus)] if gpus else None for lane in range(count)]
+    lanes = [threading.Thread(target=_lane, args=(waiting, done, stop, work, gpu), daemon=True) for gpu in own]
     for lane in lanes:
         lane.start()
     try:
@@ -58,8 +61,9 @@ def _lane(
     done: queue.SimpleQueue[Outcome | BaseException],
     stop: threading.Event,
     work: Callable[[Job], Outcome],
+    gpu: str | None,
 ) -> None:
-    pool = _worker()
+    pool = _worker(gpu)
     try:
         while not stop.is_set():
             try:
@@ -73,7 +77,7 @@ def _lane(
                     break
                 except BrokenProcessPool:
                     pool.shutdown(wait=False)
-                    pool = _worker()
+                    pool = _worker(gpu)
             done.put(outcome or Outcome(episode=job.episode, status="failed", error="its worker process died twice"))
     except BaseException as error:
         done.put(error)
@@ -81,13 +85,15 @@ def _lane(
         pool.shutdown()
 
 
-def _worker() -> ProcessPoolExecutor:
+def _worker(gpu: str | None) -> ProcessPoolExecutor:
     """A process that starts clean: threads and locks of this one do not come along."""
-    return ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"), initializer=_begin)
+    return ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn"), initializer=_begin, initargs=(gpu,))
 
 
-def _begin() -> None:
-    """One thread of work: processes are the parallelism, threads beside them would only compete."""
+def _begin(gpu: str | None) -> None:
+    """One thread of work: processes are the parallelism, threads beside them would only compete. And one GPU."""
+    if gpu is not None:  # before torch looks for any
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = "1"
     import cv2

@@ -10,6 +10,7 @@ from typing import Any
 
 from model.errors import ConfigError
 
+from .gpus import shared
 from .jobs import Job, Outcome, run_job
 
 
@@ -18,7 +19,7 @@ def run_ray(jobs: Sequence[Job], workers: int, address: str | None) -> Generator
 
     Args:
         jobs: What to do; episodes and store must lie where every node of the cluster sees them.
-        workers: Actors at once.
+        workers: Actors at once; where the labeller wants a GPU and the cluster has some, two a GPU at most.
         address: Of a running cluster; None starts Ray on this machine, without its dashboard (it has no login).
 
     Raises:
@@ -38,7 +39,9 @@ def run_ray(jobs: Sequence[Job], workers: int, address: str | None) -> Generator
         context.enable_progress_bars = False
         rows = [{"job": job} for job in jobs]
         blocks: Any = ray.data.from_items(rows, override_num_blocks=len(rows))  # one job a task: they are uneven
-        outcomes = blocks.map(_Worker, concurrency=max(1, min(workers, len(rows))), num_cpus=1)
+        gpus = int(ray.cluster_resources().get("GPU", 0)) if any(job.labeller.wants_gpu for job in jobs) else 0
+        actors, share = shared(max(1, min(workers, len(rows))), gpus)
+        outcomes = blocks.map(_Worker, concurrency=actors, num_cpus=1, num_gpus=share or None)
         for row in outcomes.iter_rows():
             yield row["outcome"]
     finally:
