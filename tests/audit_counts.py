@@ -1,9 +1,9 @@
 """How often the doctor is right: `python -m tests.audit_counts [PATH...]` plants every fault and counts.
 
 Without a path: the bundled episodes, and `../shared/data/calvin_mini` where it is there. `--first N` takes N episodes
-of each path, `--clean-only` plants nothing, `--json FILE` keeps the single results. What is counted: found as its kind;
-with the right fix, where a setting repairs it; findings of another kind beside it; and any finding on the episodes as
-they are.
+of each path, `--clean-only` plants nothing, `--only TEXT...` plants the faults whose names hold one of the texts,
+`--json FILE` keeps the single results. What is counted: found as its kind; with the right fix, where a setting repairs
+it; findings of another kind beside it; and any finding on the episodes as they are.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=1000)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--clean-only", action="store_true")
+    parser.add_argument("--only", nargs="+", default=[""], metavar="TEXT")
     options = parser.parse_args()
+    faults = [fault for fault in FAULTS if any(text in fault.name for text in options.only)]
     paths = options.paths or [ROOT / "assets" / "episodes", *([CALVIN] if CALVIN.exists() else [])]
     names = [name for path in paths for name in find_episodes(path)[: options.first]]
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
@@ -48,7 +50,7 @@ def main() -> int:
         alarms += bool(false)
         results.append({"episode": name, "fault": None, "findings": false})
         print(f"{name}: {', '.join(false) or 'clean'}", file=sys.stderr, flush=True)
-        for fault in FAULTS if not options.clean_only else ():
+        for fault in faults if not options.clean_only else ():
             if not fault.needs(episode):
                 continue
             found, right, others = judge(episode, fault)

@@ -1,4 +1,9 @@
-"""A gripper whose command or opening counts the other way round: opening must follow the command, not flee it."""
+"""A gripper whose command or opening counts the other way round: opening must follow the command, not flee it.
+
+Numbers alone do not tell which of the two is inverted: the same numbers are had by an episode that starts open with an
+inverted opening and by one that starts shut with an inverted command. Episodes start with open fingers, as robots are
+reset, far more often than not; so the opening is to blame if it says that they start shut, else the command is.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +37,9 @@ def check_gripper(measured: Measured) -> list[Answer]:
         return [unchecked(kind, "gripper", f"it does not clearly follow: {said}")]
     if found > 0:
         return [checked(kind, "gripper", said)]
-    # an episode starts with the fingers open: whichever says otherwise is the wrong one
-    state_wrong = bool(opening[0] < 0.5 and command[0] >= 0.5)
+    state_wrong = bool(opening[0] < 0.5)
+    # an inverted command is open where the fingers are shut: both first values then speak for the same one
+    agree = state_wrong == bool(command[0] >= 0.5)
     what = "measured opening" if state_wrong else "command"
     title = f"The gripper's {what} counts the wrong way round"
     picture = gripper_over_time(command, opening, episode.info.control_hz)
@@ -41,10 +47,10 @@ def check_gripper(measured: Measured) -> list[Answer]:
         kind=kind,
         where="state gripper" if state_wrong else "action gripper",
         severity="error",
-        confidence=min(0.95, abs(found)),
+        confidence=min(0.95 if agree else 0.7, abs(found)),
         title=title,
         detail=sentence(f"{said}; it starts with a command of {command[0]:.2g} and an opening of {opening[0]:.2g}"),
-        fix=f"Invert the {what}.",
+        fix=f"Invert the {what}, if the fingers are open at the start of this episode; the other one if they are shut.",
         setting=SourceSetting(
             invert_gripper_state=state_wrong, invert_gripper_action=not state_wrong, why=(title + ".",)
         ),

@@ -75,8 +75,7 @@ def _check(measured: Measured, view: View) -> list[Answer]:
         severity="error",
         confidence=sure,
         title=title,
-        detail=f"With K as stored the table is tilted by {found.tilt:.1f}° and things move {found.ratio:.2f} times as "
-        f"fast as predicted; with {factor:.2f} times the focal length it is level and the speeds agree.",
+        detail=f"With K as stored: {found.words()}. With {factor:.2f} times the focal length all of that fits.",
         fix=f"Set the horizontal field of view to {fov:.1f}° (K says {field_of_view(K, width):.1f}°).",
         setting=view_setting(view, ViewSetting(fov_degrees=fov), title + "."),
         evidence=picture.image,
@@ -99,7 +98,11 @@ def _focal(measured: Measured, view: View, K: np.ndarray) -> tuple[float | None,
     # the wrist looks straight down: any focal length leaves its table level
     tells = float(np.nanmax(tilts)) > 4 * LEVEL
     if np.isnan(by_speed):
-        return (by_tilt, 0.6) if tells and least < 0.5 * LEVEL and abs(np.log(by_tilt)) > 0.05 else (None, 0.0)
+        if not tells or least >= 0.5 * LEVEL or abs(np.log(by_tilt)) <= 0.05:
+            return None, 0.0
+        # a wrong pose tilts the table too, but then no focal length brings the tool into sight
+        works = calibration(measured, view, other_K=scaled(K, by_tilt))
+        return (by_tilt, 0.6) if not works.broken else (None, 0.0)
     if view == "wrist" or not tells:
         works = calibration(measured, view, other_K=scaled(K, by_speed))
         return (by_speed, 0.8) if not works.broken else (None, 0.0)

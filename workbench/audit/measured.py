@@ -23,6 +23,7 @@ from .planes import largest_planes
 
 _PAIRS = 20
 _PLANE_FRAMES = 6
+_BACKGROUND_FRAMES = 12
 _WANTED_TRAVEL = 0.015  # metres of the tool between the two frames of a pair
 _LARGEST_GAP = 4  # frames
 _SMALLEST_TRAVEL = 0.003
@@ -57,6 +58,7 @@ class Measured:
         self.episode = episode
         self._pairs: dict[View, list[FlowPair]] = {}
         self._planes: dict[View, list[tuple[int, list[np.ndarray]]]] = {}
+        self._farthest: dict[View, np.ndarray] = {}
 
     @cached_property
     def steps(self) -> Integer[np.ndarray, " f"]:
@@ -102,6 +104,16 @@ class Measured:
                 (s, [fit.coefficients for fit in found]) for s, found in zip(steps, fits, strict=True)
             ]
         return self._planes[view]
+
+    def farthest(self, view: View) -> Float[np.ndarray, "h w"]:
+        """The farthest depth that each pixel shows in a dozen frames, infinite where one has none: the background."""
+        if view not in self._farthest:
+            far = np.zeros(self.episode.image_size(view), np.float32)
+            for step in self.spread(_BACKGROUND_FRAMES):
+                depth = self.episode.depth(view, step)
+                far = np.maximum(far, np.where(np.isfinite(depth), depth, np.inf))
+            self._farthest[view] = far
+        return self._farthest[view]
 
     @cached_property
     def _chosen(self) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ from jaxtyping import Float, Integer
 from trainer.episodes.episode import View
 from trainer.episodes.source_settings import REVERSES, Turn
 
-from .draw import QUIET, RIGHT, WRONG, Picture, drawn, legend, panels, plain
+from .draw import QUIET, RIGHT, TEXT, TITLE, WRONG, Picture, drawn, legend, panels, plain
 from .measured import Measured, from_world, project
 from .planes import fit_affine
 
@@ -22,7 +22,7 @@ def turned_motion(measured: Measured, view: View, turn: Turn, predicted: Mapping
     rows, columns = REVERSES[turn]
     pairs = measured.pairs(view)
     image = measured.episode.rgb(view, pairs[len(pairs) // 2].start)
-    figure, axes = panels(2 if predicted is None else 3, width=8.4, height=3.2)
+    figure, axes = panels(2 if predicted is None else 3, width=8.4, height=3.0)
     for ax, shown, title in (
         (axes[0], image, "as stored"),
         (axes[1], image[:: -1 if rows else 1, :: -1 if columns else 1], "as it should be"),
@@ -39,8 +39,9 @@ def turned_motion(measured: Measured, view: View, turn: Turn, predicted: Mapping
                     np.arctan2(wanted[:, 0] * flow[:, 1] - wanted[:, 1] * flow[:, 0], (wanted * flow).sum(1))
                 )
                 axes[2].hist(angle, bins=36, range=(-180, 180), color=colour, alpha=0.65, label=name)
-        axes[2].set_xlabel("measured against predicted direction, degrees", fontsize=8)
-        axes[2].set_ylabel("pixels", fontsize=8)
+        axes[2].set_xlabel("degrees off the prediction", fontsize=TEXT)
+        axes[2].set_ylabel("pixels", fontsize=TEXT)
+        axes[2].set_yticks([])  # only where they lie matters
         axes[2].set_xticks([-180, -90, 0, 90, 180])
         legend(axes[2])
         caption += " Right: the direction in which pixels move against what the robot's motion predicts; 0 is right."
@@ -54,7 +55,7 @@ def depth_beside_rgb(measured: Measured, view: View) -> Picture:
     axes[0].imshow(measured.episode.rgb(view, step))
     plain(axes[0], "image")
     shown = axes[1].imshow(measured.episode.depth(view, step), cmap="viridis")
-    figure.colorbar(shown, ax=axes[1], shrink=0.8)
+    figure.colorbar(shown, ax=axes[1], shrink=0.8).set_label("m", fontsize=TEXT)
     plain(axes[1], "depth")
     return drawn(figure, f"Image and depth of step {step}: they do not lie the same way.")
 
@@ -70,8 +71,9 @@ def depth_histogram(measured: Measured, view: View, factor: float) -> Picture:
     ax.hist(values, bins=bins, color=WRONG, alpha=0.75, label="taken as metres")
     ax.hist(values * factor, bins=bins, color=RIGHT, alpha=0.75, label=f"multiplied by {factor:g}")
     ax.set_xscale("log")
-    ax.set_xlabel("depth, m", fontsize=8)
-    ax.set_ylabel("pixels", fontsize=8)
+    ax.margins(y=0.5)  # the legend has its place above
+    ax.set_xlabel("depth, m", fontsize=TEXT)
+    ax.set_ylabel("pixels", fontsize=TEXT)
     legend(ax)
     return drawn(figure, f"Depth of the {view} view as stored and multiplied by {factor:g}.")
 
@@ -95,8 +97,8 @@ def plane_residuals(
         plain(ax, name)
     if shown is not None:
         bar = figure.colorbar(shown, ax=list(axes[1:]), shrink=0.8, extend="both")
-        bar.set_label("off the plane, %", fontsize=8)
-        bar.ax.tick_params(labelsize=8)
+        bar.set_label("off the plane, %", fontsize=TEXT)
+        bar.ax.tick_params(labelsize=TEXT)
     return drawn(figure, "Distance of every pixel from the largest plane: a table is flat where the reading is right.")
 
 
@@ -143,8 +145,8 @@ def speed_over_time(
     figure, (ax,) = panels(1, width=7.2, height=2.8)
     ax.plot(values, color=RIGHT, linewidth=1.2, label="each step")
     ax.plot(marked, values[marked], "v", color=WRONG, markersize=8, label=name)
-    ax.set_xlabel("step", fontsize=8)
-    ax.set_ylabel(label, fontsize=8)
+    ax.set_xlabel("step", fontsize=TEXT)
+    ax.set_ylabel(label, fontsize=TEXT)
     legend(ax)
     return drawn(figure, f"{label[0].upper()}{label[1:]}; the marked ones do not fit their neighbours.")
 
@@ -161,9 +163,9 @@ def command_scatter(ways: tuple[np.ndarray, np.ndarray], made: np.ndarray, names
             )
         reach = 1000 * max(np.abs(total).max(), 1e-6)
         ax.plot([-reach, reach], [-reach, reach], color=QUIET, linewidth=1, linestyle="--", label="made = commanded")
-        ax.set_title(name, fontsize=9)
-        ax.set_xlabel("commanded, mm", fontsize=8)
-        ax.set_ylabel("made, mm", fontsize=8)
+        ax.set_title(name, fontsize=TITLE)
+        ax.set_xlabel("commanded, mm", fontsize=TEXT)
+        ax.set_ylabel("made, mm", fontsize=TEXT)
         legend(ax)
     return drawn(
         figure, "Commanded and made motion over five steps, as stated and as found; a controller may fall short."
@@ -176,8 +178,8 @@ def gripper_over_time(command: Float[np.ndarray, " t"], opening: Float[np.ndarra
     seconds = np.arange(len(command)) / hz
     ax.plot(seconds, command, color=WRONG, drawstyle="steps-post", label="command as stored")
     ax.plot(seconds, opening, color=RIGHT, label="measured opening")
-    ax.set_xlabel("seconds", fontsize=8)
-    ax.set_ylabel("0 shut .. 1 open", fontsize=8)
+    ax.set_xlabel("seconds", fontsize=TEXT)
+    ax.set_ylabel("0 shut .. 1 open", fontsize=TEXT)
     legend(ax)
     return drawn(figure, "The gripper opens when it is told to shut: command and opening run against each other.")
 
@@ -193,7 +195,7 @@ def still_pixels(measured: Measured, view: View) -> Picture:
     plain(axes[0], "image")
     shown = axes[1].imshow(change, cmap="magma", vmin=0, vmax=16)
     plain(axes[1], "change since the frame before")
-    figure.colorbar(shown, ax=axes[1], shrink=0.8, extend="max").set_label("grey levels", fontsize=8)
+    figure.colorbar(shown, ax=axes[1], shrink=0.8, extend="max").set_label("grey levels", fontsize=TEXT)
     return drawn(figure, "A renderer leaves a still background black in the right-hand picture.")
 
 

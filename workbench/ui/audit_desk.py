@@ -28,6 +28,8 @@ if TYPE_CHECKING:  # the doctor brings OpenCV, which the page's start has no tim
 
 _log = logging.getLogger(__name__)
 _AT_ONCE, _WAITING, _KEPT = 2, 8, 32
+_KEPT_BYTES = 64 << 20
+"""Of pictures of finished audits, all visitors together; the oldest audits go first."""
 _LEFT_SECONDS = 15.0
 """A page asks after its run several times a second; one that has been silent for so long is closed."""
 
@@ -80,6 +82,12 @@ class Run:
         return (self.ended or time.monotonic()) - self.started
 
     @property
+    def picture_bytes(self) -> int:
+        """Of its evidence."""
+        findings = () if self.audit is None else self.audit.findings
+        return sum(finding.evidence.nbytes for finding in findings if finding.evidence is not None)
+
+    @property
     def under_way(self) -> bool:
         """Whether it waits or runs."""
         return self.state in ("waiting", "running")
@@ -112,11 +120,19 @@ class AuditDesk:
                 raise ConfigError("too many episodes are being examined on this machine; try again in a minute")
             name, run = secrets.token_hex(16), Run(episode=episode_id)
             self._runs[name] = run
-            ended = [known for known, kept in self._runs.items() if not kept.under_way]
-            for old in ended[: max(0, len(self._runs) - _KEPT)]:
-                del self._runs[old]
+            self._clear_away()
         threading.Thread(target=self._work, args=(run,), name="audit", daemon=True).start()
         return name
+
+    def _clear_away(self) -> None:
+        """Forgets the oldest finished audits beyond what is kept; the caller holds the lock."""
+        size = sum(run.picture_bytes for run in self._runs.values())
+        for name, run in list(self._runs.items()):
+            if len(self._runs) <= _KEPT and size <= _KEPT_BYTES:
+                return
+            if not run.under_way:
+                size -= run.picture_bytes
+                del self._runs[name]
 
     def look(self, name: str) -> Run:
         """Where an audit stands; asking keeps it alive.
