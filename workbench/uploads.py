@@ -23,40 +23,12 @@ from trainer.files import TEMP_MARK
 
 from .safe_zip import SafeZip
 from .scratch import Scratch
-from .upload_incoming import Announced, Incoming, disk_errors, plan_files, size_text
+from .upload_incoming import Announced, Incoming, disk_errors, plan_files
+from .upload_room import Limits, Room, check_room
 
 _log = logging.getLogger(__name__)
 _LOOK_EVERY = 600.0  # seconds between two looks for what has expired
 _IDLE = 120.0  # seconds without a byte after which an upload is taken as given up
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What visitors may bring.
-
-    Attributes:
-        file_bytes: One file.
-        visitor_bytes: All of one visitor, packed and unpacked.
-        total_bytes: All visitors.
-        free_bytes: Always left free on the disk.
-        files: Files and folders of one upload, also inside its archives.
-        visitor_files: All of one visitor: tiny files exhaust a disk's file table long before its bytes.
-        total_files: All visitors.
-        free_files: Always left free in the disk's file table, where it has one.
-        visitors: Spaces at once.
-        hours: A space is removed so long after its visitor last came.
-    """
-
-    file_bytes: int = 4_000_000_000
-    visitor_bytes: int = 8_000_000_000
-    total_bytes: int = 32_000_000_000
-    free_bytes: int = 2_000_000_000
-    files: int = 20_000
-    visitor_files: int = 60_000
-    total_files: int = 240_000
-    free_files: int = 100_000
-    visitors: int = 64
-    hours: float = 24.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,19 +58,15 @@ class _Space:
     incoming: Incoming | None = None
 
     @property
-    def bytes(self) -> int:
+    def room(self) -> Room:
         """Kept, and set aside for what is coming."""
-        return sum(upload.bytes for upload in self.uploads.values()) + (self.incoming.claimed if self.incoming else 0)
+        coming = Room() if self.incoming is None else Room(self.incoming.claimed, self.incoming.files)
+        return sum((Room(upload.bytes, upload.files) for upload in self.uploads.values()), coming)
 
     @property
     def last_seen(self) -> float:
         """When its visitor last came or sent something, on the monotonic clock in seconds."""
         return self.seen if self.incoming is None else max(self.seen, self.incoming.touched)
-
-    @property
-    def files(self) -> int:
-        """Files and folders, likewise."""
-        return sum(upload.files for upload in self.uploads.values()) + (self.incoming.files if self.incoming else 0)
 
 
 class Uploads:
@@ -139,7 +107,7 @@ class Uploads:
                 if time.monotonic() - home.incoming.touched < _IDLE:
                     raise ConfigError("another upload of yours is under way; wait for it or cancel it")
                 self._drop(home)
-            self._check_room(home, plan.bytes, plan.files)
+            self._check_room(home, Room(plan.bytes, plan.files))
             name = secrets.token_hex(8)
             home.incoming = Incoming(name, home.folder / f"{name}{TEMP_MARK}{os.getpid()}", plan)
             home.seen = time.monotonic()
@@ -239,34 +207,16 @@ class Uploads:
         for name in [name for name, home in self._spaces.items() if not home.uploads and home.incoming is None]:
             shutil.rmtree(self._spaces.pop(name).folder, ignore_errors=True)
 
-    def _check_room(self, home: _Space, wanted: int, files: int) -> None:
-        self._check_bytes(home, wanted)
-        limits, said = self.limits, f"the upload has {files} files and folders"
-        if home.files + files > limits.visitor_files:
-            used = f"; {home.files} are used, remove some of your files" if home.files else ""
-            raise ConfigError(f"{said}, and a visitor has room for {limits.visitor_files}{used}")
-        total = sum(other.files for other in self._spaces.values())
-        if total + files > limits.total_files:
-            raise ConfigError(f"{said}, and room for {limits.total_files - total} is left for all visitors; try later")
-        disk = os.statvfs(home.folder)
-        left = disk.f_favail - limits.free_files
-        if disk.f_files and files > left:  # a file system that needs no table says 0
-            raise ConfigError(f"{said}, and the disk has room for {max(left, 0)}; remove something from it")
-
-    def _check_bytes(self, home: _Space, wanted: int) -> None:
-        limits, said = self.limits, f"the upload needs {size_text(wanted)}"
-        if home.bytes + wanted > limits.visitor_bytes:
-            used = f"; {size_text(home.bytes)} are used, remove some of your files" if home.bytes else ""
-            raise ConfigError(f"{said}, and a visitor has {size_text(limits.visitor_bytes)}{used}")
-        total = sum(other.bytes for other in self._spaces.values())
-        if total + wanted > limits.total_bytes:
-            raise ConfigError(
-                f"{said}, and {size_text(limits.total_bytes - total)} are left for all visitors; try later"
-            )
-        coming = sum(other.incoming.missing for other in self._spaces.values() if other.incoming)
-        left = shutil.disk_usage(home.folder).free - coming - limits.free_bytes
-        if wanted > left:
-            raise ConfigError(f"{said}, and the disk has {size_text(max(left, 0))} to spare; remove something from it")
+    def _check_room(self, home: _Space, wanted: Room) -> None:
+        spaces = self._spaces.values()
+        check_room(
+            self.limits,
+            wanted,
+            own=home.room,
+            everybody=sum((other.room for other in spaces), Room()),
+            coming=sum(other.incoming.missing for other in spaces if other.incoming),
+            disk=home.folder,
+        )
 
     def _unpack(self, space: str, incoming: Incoming) -> None:
         """Replaces each archive by what is in it."""
@@ -275,7 +225,7 @@ class Uploads:
             with SafeZip(archive, archive.name, max_files=left) as found:
                 with self._lock:
                     incoming.check_wanted()
-                    self._check_room(self._spaces[space], found.bytes, found.files)
+                    self._check_room(self._spaces[space], Room(found.bytes, found.files))
                     incoming.claimed += found.bytes
                     incoming.files += found.files
                 left -= found.files

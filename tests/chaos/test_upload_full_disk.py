@@ -16,7 +16,8 @@ from pathlib import Path
 
 from model.errors import WorkbenchError
 from workbench.upload_incoming import Announced
-from workbench.uploads import Limits, Uploads
+from workbench.upload_room import Limits
+from workbench.uploads import Uploads
 
 root, how, piece = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 packed = io.BytesIO()

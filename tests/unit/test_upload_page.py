@@ -23,7 +23,7 @@ from workbench.ui.desk import Desk
 from workbench.ui.server import Guard, make_server
 from workbench.ui.uploading import UploadDesk
 from workbench.ui.viewer import Viewer
-from workbench.uploads import Limits
+from workbench.upload_room import Limits
 
 HOST = "127.0.0.1:7860"
 Visit = Callable[[], TestClient]

@@ -19,7 +19,8 @@ from model.errors import ConfigError, EpisodeError, WorkbenchError
 from workbench import upload_incoming, uploads
 from workbench.scratch import Scratch
 from workbench.upload_incoming import Announced
-from workbench.uploads import Limits, Upload, Uploads
+from workbench.upload_room import Limits
+from workbench.uploads import Upload, Uploads
 
 ANN, BOB = "a" * 32, "b" * 32
 SMALL = Limits(

@@ -16,7 +16,8 @@ from trainer.episodes.settings_store import remove_lost_settings
 
 from ..catalog_rows import EpisodeRow
 from ..upload_incoming import Announced, Incoming
-from ..uploads import Limits, Upload, Uploads
+from ..upload_room import Limits
+from ..uploads import Upload, Uploads
 from .desk import Desk
 from .payload import Json
 
