@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import Route
 
 from .conftest import Visit
 
@@ -144,3 +146,21 @@ def test_attention_is_drawn_with_its_path_and_its_table(visit: Open) -> None:
     assert visitor.page.locator(".fw-heads tbody tr").count() > 0
     visitor.page.wait_for_selector(".fw-lift .fw-canvas")
     assert visitor.unexpected() == []
+
+
+def test_without_an_episode_the_page_says_what_to_do(visit: Open) -> None:
+    page = visit().page
+
+    def nothing(route: Route) -> None:
+        answer = route.fetch().json() | {"clip": None, "problem": "", "listing": None}
+        route.fulfill(status=200, body=json.dumps(answer), headers={"Content-Type": "application/json"})
+
+    page.route("**/api/open*", nothing)
+    page.reload()
+    page.wait_for_selector(".fw-error:not([hidden])")
+    assert "--episodes PATH" in page.inner_text(".fw-error")
+    assert page.is_hidden(".fw-instruction")  # no empty quotation marks
+    page.wait_for_function("document.querySelector('.fw-wait').textContent === ''")  # no viewer is on its way
+    page.get_by_role("tab", name="Attention").click()
+    page.wait_for_selector(".fw-no-policy")
+    assert page.is_hidden(".fw-over-time")

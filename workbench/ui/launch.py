@@ -149,6 +149,7 @@ def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[
             Path(__file__).parent / "static" / "browse.css",
             Path(__file__).parent / "static" / "audit.css",
             _PROOF_STYLE,
+            Path(__file__).parent / "static" / "controls.css",
         ],
         allowed_paths=[],
         blocked_paths=[

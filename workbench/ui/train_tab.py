@@ -45,7 +45,7 @@ class _Widgets:
 def add_train_tab(desk: TrainingDesk, tabs: gr.Tabs, tab: gr.Tab, others: list[gr.Tab]) -> None:
     """Fills the tab that is being built. Polls the chosen run's files while the tab is open, and only then."""
     with gr.Row(equal_height=False):
-        with gr.Column(scale=1, min_width=260):
+        with gr.Column(scale=1, min_width=260, elem_classes="train-form"):
             start, inputs = _add_start_form(desk)
             run = gr.Dropdown(choices=[], label=WORDS["run"], interactive=True)
             with gr.Row():

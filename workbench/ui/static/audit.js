@@ -3,7 +3,7 @@
 import { state, on } from "./store.js";
 import { open } from "./visit.js";
 import { ask, askJson, sendJson } from "./request.js";
-import { make, visible } from "./dom.js";
+import { make, nameInFull, visible } from "./dom.js";
 import { drawAudit } from "./audit_cards.js";
 import { oneRun } from "./one_run.js";
 import text from "./text.js";
@@ -124,6 +124,7 @@ function drawSource(at, { title, problem, for: whom, steps, scopes }) {
   const chosen = at("scope").value;
   at("scope").replaceChildren(...scopes.map(([value, label]) => new Option(label, value)));
   if (scopes.some(([value]) => value === chosen)) at("scope").value = chosen;
+  nameInFull(at("scope"));
 }
 
 function drawOthers(at, settings, remove) {

@@ -24,3 +24,9 @@ export function fill(table, columns, rows) {
 }
 
 export const visible = (element) => element.isConnected && element.offsetParent !== null;
+
+// A long name is cut in its box: the list's tooltip has all of it.
+export function nameInFull(select) {
+  select.onchange = () => { select.title = select.selectedOptions[0]?.label ?? ""; };
+  select.onchange();
+}

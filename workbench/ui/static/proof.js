@@ -1,6 +1,6 @@
 // The Proof tab: start a proof, a comparison of masks or knock-outs, follow the run, draw what it found.
 import { address, askJson, sendJson } from "./request.js";
-import { fill, make, visible } from "./dom.js";
+import { fill, make, nameInFull, visible } from "./dom.js";
 import { drawKnockouts } from "./knockouts.js";
 import { oneRun } from "./one_run.js";
 import { state } from "./store.js";
@@ -83,8 +83,7 @@ function offerChoices(at, { presets, checkpoints, episodes }) {
     list.replaceChildren(...[...list.options].slice(0, keep), ...options.map(([value, label]) => new Option(label, value)));
     list.dataset.filled = true;
     if (chosen && [...list.options].some(({ value }) => value === chosen)) list.value = chosen;
-    list.onchange = () => { list.title = list.selectedOptions[0]?.label ?? ""; }; // a long name is cut in its box
-    list.onchange();
+    nameInFull(list);
   }
   at("knockout").disabled = !trained.length || !named.length;
 }

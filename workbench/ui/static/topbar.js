@@ -47,7 +47,7 @@ function fillBadges(host, frame) {
   host.replaceChildren(...badges.map((badge) => {
     const item = make("span", "fw-badge", shortened(badge));
     item.setAttribute("role", "listitem");
-    item.title = badge;
+    item.title = text.badge_hints[badge] ?? badge;
     return item;
   }));
 }

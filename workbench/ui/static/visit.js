@@ -1,6 +1,7 @@
 // What a visitor does: open a clip, go to a time, change the camera. Everything that changes `state` stands here.
 import { state, emit, report } from "./store.js";
 import { askJson } from "./request.js";
+import text from "./text.js";
 
 const LISTING_MS = 1000;
 let retry = 0;
@@ -13,7 +14,7 @@ export async function open(choice = {}) {
     emit("lists", lists);
     if (clip) show(clip);
     else if (lists.listing) retry = setTimeout(() => open(choice), LISTING_MS); // the first episode is still being found
-    report("open", problem);
+    report("open", problem || (clip || lists.listing ? "" : text.no_episodes));
   } catch (error) {
     if (!state.lists && Object.keys(choice).length) await open(); // a broken link still opens the workbench
     if (choice.episode && (await maybeListedLater())) retry = setTimeout(() => open(choice), LISTING_MS);
