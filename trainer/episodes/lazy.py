@@ -5,8 +5,6 @@ Dimensions: t control step, f frame, h w pixels, n entries of a feature.
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,8 +17,9 @@ from model.errors import AbsentError, EpisodeError
 
 from .camera import Camera
 from .episode import Episode, EpisodeInfo, Field, Tracks, View
+from .media.kept import KeptArrays
 
-_KEPT_FRAMES = 16
+_KEPT = KeptArrays(64 << 20)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +42,7 @@ class Numbers:
 class LazyEpisode(Episode):
     """Implements `Episode` from callables that a reader brings; it has no exact flow.
 
-    The last few decoded frames are kept. Safe across threads.
+    The last decoded frames are kept, within one budget for all episodes of the process. Safe across threads.
 
     Args:
         name: PATH#INDEX; `open_as_recorded(name)` must give this episode again: so it travels between processes.
@@ -72,8 +71,6 @@ class LazyEpisode(Episode):
         self._frame_steps, self._cameras, self._others = frame_steps, dict(cameras), dict(others or {})
         self._load_numbers = numbers
         self._frames = {int(step): index for index, step in enumerate(frame_steps)}
-        self._kept: OrderedDict[tuple[str, str, int], np.ndarray] = OrderedDict()
-        self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
         from .open import open_as_recorded  # open knows all readers, which know this class
@@ -186,11 +183,8 @@ class LazyEpisode(Episode):
         self, view: View, kind: str, read: Callable[[int], np.ndarray], step: int, dtype: np.dtype
     ) -> np.ndarray:
         index = self._frame_index(step)
-        key = (view, kind, index)
-        with self._lock:
-            kept = self._kept.get(key)
-            if kept is not None:
-                self._kept.move_to_end(key)
+        key = (id(self), view, kind, index)
+        kept = _KEPT.get(key)
         if kept is None:
             kept = read(index)
             shape = (*self._camera(view).size, *((3,) if kind == "rgb" else ()))
@@ -198,10 +192,8 @@ class LazyEpisode(Episode):
                 raise EpisodeError(
                     f"{self.name}: '{view}.{kind}' at step {step} is {kept.dtype} {kept.shape}, not {dtype} {shape}"
                 )
-            with self._lock:
-                self._kept[key] = kept
-                while len(self._kept) > _KEPT_FRAMES:
-                    self._kept.popitem(last=False)
+            if not _is_part_of_more(kept):
+                _KEPT.put(self, key, kept)
         return kept.copy()
 
     def _frame_index(self, step: int) -> int:
@@ -219,3 +211,8 @@ class LazyEpisode(Episode):
 
     def _no_flow(self) -> EpisodeError:
         return EpisodeError(f"{self.name}: has no exact flow; its source does not say how bodies moved")
+
+
+def _is_part_of_more(frame: np.ndarray) -> bool:
+    """Whether it is a view of something larger, such as a video's run of frames, which its maker keeps as it can."""
+    return isinstance(frame.base, np.ndarray) and frame.base.nbytes > frame.nbytes
