@@ -219,3 +219,9 @@ def test_a_video_of_millions_of_parts_is_not_walked_through(tmp_path: Path) -> N
     start = time.process_time()
     assert is_cut_off(path)
     assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(("written", "said"), [(10.0, 10.0), (30.0, 30.0), (30000 / 1001, 29.97)])
+def test_the_rate_has_no_digits_of_the_clock(tmp_path: Path, written: float, said: float) -> None:
+    write_video(tmp_path / "clip.mp4", moving(7), fps=written)
+    assert Video(tmp_path / "clip.mp4").rate == said
