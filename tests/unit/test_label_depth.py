@@ -18,6 +18,7 @@ from trainer.labels.anchors import find_anchors
 from trainer.labels.depth_codes import depth_of
 from trainer.labels.depth_labeller import DepthLabeller
 from trainer.labels.depth_network import TransformersDepth
+from trainer.labels.labeller import Label
 
 
 def save_tiny_network(folder: Path, *, metric: bool = False) -> Path:
@@ -308,3 +309,12 @@ def test_an_incomplete_network_is_refused(network: Path, tmp_path: Path) -> None
         TransformersDepth(str(broken))
     with pytest.raises(CheckpointError, match=r"--model = /.*neither a folder.*hf download HUB_ID --local-dir"):
         TransformersDepth(str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((1, 4), "u2"), ((1, 4, 4, 2), "u2"), ((1, 0, 4), "u2"), ((1, 4, 4), "f4")]
+)
+def test_depth_of_a_damaged_label_is_one_error(shape: tuple[int, ...], kind: str) -> None:
+    label = Label(arrays={"static.depth": np.ones(shape, kind)}, facts={"coding": None})
+    with pytest.raises(EpisodeError, match="no depth of 'static'"):
+        depth_of(label, "static", 0, (8, 8))

@@ -166,15 +166,23 @@ def test_check_needs_exact_flow(tmp_path: Path) -> None:
         check_tracks([], TrackLabeller())
 
 
-def test_a_damaged_label_is_one_error() -> None:
-    label = Label(
-        arrays={"static.displacement": np.zeros((2, 4, 1, 2), np.float16), "static.visible": np.ones((2, 5, 1), bool)},
-        facts={"size": [10, 20], "grid": 2},
-    )
-    with pytest.raises(EpisodeError, match="damaged"):
-        tracks_of(label, "static")
+@pytest.mark.parametrize(
+    ("displacement", "visible", "grid"),
+    [
+        ((2, 4, 1, 2), (2, 5, 1), 2),
+        ((1, 4, 2), (1, 4), 2),
+        ((2,), (), 1),
+        ((1, 4, 0, 2), (1, 4, 0), 2),
+        ((1, 0, 3, 2), (1, 0, 3), 0),
+        ((1, 4, 3, 2), (1, 4, 3), float("inf")),
+    ],
+)
+def test_a_damaged_label_is_one_error(displacement: tuple[int, ...], visible: tuple[int, ...], grid: float) -> None:
+    arrays = {"static.displacement": np.zeros(displacement, np.float16), "static.visible": np.ones(visible, bool)}
+    with pytest.raises(EpisodeError, match="label again"):
+        tracks_of(Label(arrays=arrays, facts={"size": [10, 20], "grid": grid}), "static")
     with pytest.raises(EpisodeError, match="no tracks of 'wrist'"):
-        tracks_of(label, "wrist")
+        tracks_of(Label(arrays=arrays, facts={"size": [10, 20], "grid": 2}), "wrist")
 
 
 def test_the_identity_names_the_plugin_by_content(tmp_path: Path) -> None:

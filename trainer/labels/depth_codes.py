@@ -50,6 +50,8 @@ def depth_of(label: Label, view: View, frame: int, size: tuple[int, int]) -> Flo
     """
     try:
         codes, coding = label.arrays[f"{view}.depth"][frame], label.facts["coding"]
+        if codes.dtype != np.uint16 or codes.ndim != 2 or not codes.size:
+            raise ValueError
         if coding is None:
             depth = metres(codes)
         else:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
 
@@ -106,8 +108,9 @@ def tracks_of(label: Label, view: View) -> ClipTracks:
         displacement, visible = label.arrays[f"{view}.displacement"], label.arrays[f"{view}.visible"]
         height, width = label.facts["size"]
         grid = int(label.facts["grid"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise EpisodeError(f"the label has no tracks of '{view}'; label again") from None
-    if visible.dtype != bool or displacement.shape != (*visible.shape, 2) or displacement.shape[1] != grid * grid:
+    alike = (displacement.dtype, visible.dtype) == (np.float16, bool) and displacement.shape == (*visible.shape, 2)
+    if not alike or visible.ndim != 3 or not visible.size or visible.shape[1] != grid * grid:
         raise EpisodeError(f"the label's tracks are {displacement.shape} and {visible.shape}; damaged, label again")
     return ClipTracks(size=(int(height), int(width)), grid=grid, displacement=displacement, visible=visible)
