@@ -1,8 +1,8 @@
 """What made the images: a renderer, or a camera and a codec. Policies notice the difference; people hardly do.
 
 Pixels of a still scene are bit for bit equal in rendered frames and never all equal in a camera's. Where a source says
-that it was rendered and its pixels tremble, or says nothing, the audit does. Which renderer it was cannot be told from
-images alone; evaluate with the one that made the training data.
+that it was rendered and its pixels tremble, or says nothing, the audit does. Which engine it was cannot be told from
+images alone: it is named where the source is a simulator's data set, each of which is drawn by one engine.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from .pictures import still_pixels
 
 _PAIRS = 8
 _RENDERED, _CAMERA = 0.4, 0.25  # share of bit-equal pixels between frames
+_QUIET = 0.8  # grey levels of noise that a renderer stays below
+_ENGINES = {"calvin": "PyBullet", "libero": "MuJoCo", "robosuite": "MuJoCo", "robomimic": "MuJoCo"}
+"""Of the simulators that data sets are named after."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,8 @@ def check_renderer(measured: Measured) -> list[Answer]:
         return [unchecked(kind, where, "no static view, or too few images")]
     still = stillness(measured, "static")
     said = f"{100 * still.equal:.0f} % of the pixels equal from frame to frame, noise {still.noise:.2f} grey levels"
-    answers: list[Answer] = [checked(kind, where, said)]
+    by = info.renderer or engine_of(info.source)
+    answers: list[Answer] = [checked(kind, where, said if by is None else f"{said}; drawn by {by}, says the source")]
     if info.renderer is not None and still.equal < _CAMERA:
         picture = still_pixels(measured, "static")
         answers.append(
@@ -59,19 +63,32 @@ def check_renderer(measured: Measured) -> list[Answer]:
             )
         )
     elif info.renderer is None:
-        like = "a renderer's" if still.equal > _RENDERED and still.noise < 0.8 else "a camera's or a lossy codec's"
         answers.append(
             Finding(
                 kind=kind,
                 where=where,
                 severity="note",
                 confidence=0.6,
-                title=f"No renderer is recorded; the images look like {like}",
+                title=_title(still.equal > _RENDERED and still.noise < _QUIET, by),
                 detail=sentence(said),
                 fix="Evaluate a policy with what made its training images.",
             )
         )
     return answers
+
+
+def engine_of(source: str) -> str | None:
+    """The engine that draws a source, as in `EpisodeInfo.source`; None where its name does not say."""
+    return next((engine for name, engine in _ENGINES.items() if name in source.lower()), None)
+
+
+def _title(still: bool, engine: str | None) -> str:
+    if engine is None:
+        like = "rendered, by an unknown engine" if still else "like a camera's or a lossy codec's"
+        return f"No renderer is recorded; the images look {like}"
+    if still:
+        return f"The images are rendered, by {engine} as the source's name says"
+    return f"The source's name says {engine}, but the images look like a camera's or a lossy codec's"
 
 
 def stillness(measured: Measured, view: View) -> Still:
