@@ -121,6 +121,15 @@ def test_the_newest_audits_are_kept(client: TestClient, desk: AuditDesk) -> None
     assert found == [422] * 8 + [200] * 32
 
 
+def test_pictures_of_old_audits_do_not_pile_up(
+    client: TestClient, desk: AuditDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_desk, "_KEPT_BYTES", 2 * PICTURE.nbytes)
+    runs = [examine(client, desk) for _ in range(5)]
+    found = [client.get(f"/api/audit/runs/{run}/result").status_code for run in runs]
+    assert found == [422] * 2 + [200] * 3  # the last was still to be examined when room was made for it
+
+
 def test_every_kind_has_a_word() -> None:
     assert list(AUDIT_KINDS) == [str(kind) for kind in Kind]
 
@@ -259,28 +268,26 @@ def test_an_audit_ends_when_its_visitor_leaves_or_says_so(catalog: Catalog, monk
 
 
 def test_no_more_than_a_few_run_and_wait(catalog: Catalog) -> None:
-    running, most, release = [0], [0], threading.Event()
+    running, most, may_end, ended = [0], [0], threading.Semaphore(0), threading.Semaphore(0)
     lock = threading.Lock()
 
     def slow(episode: Episode, *, tick: Callable[[float, str], None], cancel: Callable[[], bool]) -> Audit:
         with lock:
             running[0] += 1
             most[0] = max(most[0], running[0])
-        release.wait(20)
+        may_end.acquire(timeout=20)
         with lock:
             running[0] -= 1
+        ended.release()
         return examined(episode, tick=tick, cancel=cancel)
 
     desk = AuditDesk(Desk(catalog), examine=slow)
     names = [desk.start(only_id(desk)) for _ in range(8)]
     with pytest.raises(Exception, match="too many episodes"):
         desk.start(only_id(desk))
-    for _ in range(1000):
-        if most[0] == 2:
-            break
-        time.sleep(0.02)
-    time.sleep(0.2)  # a third would have begun by now
-    release.set()
+    for _ in names:  # one ends after the other, so that each of the others has had its time to begin
+        may_end.release()
+        assert ended.acquire(timeout=20)
     for _ in range(1000):
         if not any(desk.look(name).under_way for name in names):
             break
