@@ -179,6 +179,27 @@ def test_a_cut_file_opens_up_to_its_last_good_demonstration_and_says_so(
         open_episode(f"{path}#{demos}")
 
 
+def test_a_file_cut_before_its_list_of_demonstrations_says_that_it_is_cut(tmp_path: Path) -> None:
+    """As `trainer export --format libero` writes: what says where the group `data` is lies behind the images."""
+    path = tmp_path / "cut_demo.hdf5"
+    with h5py.File(path, "w") as file:
+        file["filler"] = np.ones(5000)
+        file.create_group("data/demo_0/obs")["agentview_rgb"] = np.zeros((9, 8, 8, 3), np.uint8)
+        at = h5py.h5o.get_info(file["data"].id).addr
+    path.write_bytes(path.read_bytes()[: at + 4])
+    assert find_episodes(tmp_path) == [f"{path}#0"]
+    with pytest.raises(EpisodeError, match=r"damaged or truncated, cut off: it has \d+ of its \d+ bytes") as caught:
+        open_episode(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_hdf5_of_others_is_no_episode(tmp_path: Path) -> None:
+    path = tmp_path / "aloha.hdf5"
+    with h5py.File(path, "w") as file:
+        file["observations/qpos"] = np.zeros((4, 14))
+    assert find_episodes(tmp_path) == []
+
+
 def test_a_stream_that_is_cut_ends_at_its_last_whole_frame(tmp_path: Path) -> None:
     """Contiguous and chunked storage; a library that reads zeros behind the end must not be believed."""
     path, whole = tmp_path / "cut_demo.hdf5", tmp_path / "whole_demo.hdf5"

@@ -155,6 +155,10 @@ def test_a_cut_file_opens_up_to_its_last_whole_episode_and_says_so(tmp_path: Pat
     assert len(READER.episodes(root)) == 2
     assert READER.open(root, 0).info.notes == ()
     assert "cut off" in READER.open(root, 1).info.notes[0]
+    with pytest.raises(
+        EpisodeError, match=r"has 2 episodes, from #0; asked for #2; .*tfrecord.* ends early, .*cut off"
+    ):
+        READER.open(root, 2)
 
 
 def test_a_record_that_claims_to_be_huge_is_refused(tmp_path: Path) -> None:

@@ -123,6 +123,9 @@ class Demo:
         return image if self.upright else np.ascontiguousarray(image[::-1])
 
 
+_NOTHING_LEFT = "no demonstration can be read: copy the file again, or export it again"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DemoFacts:
     """What the list says of a demonstration."""
@@ -153,26 +156,39 @@ def read_facts(path: Path) -> FileFacts:
         UnsafeFileError: Something in it leads outside, or claims more than it holds.
     """
     with safe_hdf5.open_hdf5(path) as file:
+        if _is_lost(file, "data"):
+            why = file.complaint or file.entries["data"].get("problem", "")
+            raise EpisodeError(f"{path}: damaged or truncated, {why!s:.200}; {_NOTHING_LEFT}")
         data = safe_hdf5.group(file, "data")
         names = sorted((name for name in safe_hdf5.children(data) if _number(name) >= 0), key=_number)
         cut = bool(data.complaint)
         demos = tuple(facts for name in names if (facts := _facts_of(data, name, cut=cut)) is not None)
         if cut and not demos:
-            raise EpisodeError(f"{path}: {data.complaint}; no demonstration can be read")
+            raise EpisodeError(f"{path}: damaged or truncated, {data.complaint}; {_NOTHING_LEFT}")
         complaint = f"{data.complaint}; {len(demos)} of {len(names)} demonstrations can be read" if cut else ""
         upright = _text(data, "macros_image_convention") == "opencv"
         return FileFacts(instruction=_instruction(data), upright=upright, complaint=complaint, demos=demos)
 
 
 def has_demos(path: Path) -> bool:
-    """Whether an HDF5 file has the groups of a LIBERO one; never raises."""
+    """Whether an HDF5 file has the groups of a LIBERO one, or lost what would tell; never raises."""
     try:
         with safe_hdf5.open_hdf5(path) as file:
+            if _is_lost(file, "data"):
+                return True
             data = safe_hdf5.group(file, "data")
             first = next((name for name in safe_hdf5.children(data) if _number(name) >= 0), None)
-            return first is not None and "obs" in safe_hdf5.group(data, first)
+            if first is None or _is_lost(data, first):
+                return bool(data.complaint)
+            return "obs" in safe_hdf5.group(data, first)
     except (WorkbenchError, OSError, RuntimeError, ValueError, KeyError, ImportError):
         return False
+
+
+def _is_lost(parent: safe_hdf5.Group, name: str) -> bool:
+    """Whether what lies under a name is damaged, or was never reached before the file was cut off."""
+    kind = parent.entries[name].get("kind") if name in parent else None
+    return kind == "damaged" or (kind is None and bool(parent.complaint))
 
 
 def _facts_of(data: safe_hdf5.Group, name: str, *, cut: bool) -> DemoFacts | None:

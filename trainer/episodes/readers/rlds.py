@@ -77,7 +77,9 @@ class RldsReader:
         specs = read_features(path / FEATURES, path)
         records = list(_records(path))
         if not 0 <= index < len(records):
-            raise EpisodeError(f"{path}: has {len(records)} episodes, from #0; asked for #{index}")
+            damaged = {f"; {file.path.name} ends early, {file.complaint}" for file, _ in records if file.complaint}
+            more = "".join(sorted(damaged)[:3])
+            raise EpisodeError(f"{path}: has {len(records)} episodes, from #0; asked for #{index}{more}")
         file, span = records[index]
         data = read_record(file.path, span)
         is_last = span == file.spans[-1]
