@@ -37,7 +37,7 @@ def lab(tmp_path: Path) -> Path:
         for at, frame in enumerate(frames):
             (root / name / f"{at}.png").write_bytes(png(frame))
     (root / "state.csv").write_text("\n".join(["force", *map(str, range(LENGTH))]) + "\n")
-    (root / "meta.yaml").write_text("depth_unit: mm\n")
+    (root / "meta.yaml").write_text("depth_unit: mm\noutcome: failure\n")
     return root
 
 
@@ -54,15 +54,26 @@ def test_lerobot_takes_every_camera_and_a_single_column(lab: Path, tmp_path: Pat
     assert rows["observation.state.force"] == [0, 1, 2, 3]  # numbers, as LeRobot keeps columns of shape [1]
     stats = json.loads((tmp_path / "out/meta/stats.json").read_text())
     assert stats["observation.state.force"]["mean"] == [1.5]
+    assert back.info.outcome == "failure"
+
+
+def test_a_gap_in_a_column_stays_a_gap(lab: Path, tmp_path: Path) -> None:
+    (lab / "state.csv").write_text("force\n0\nnan\n2\n4\n")
+    export([str(lab)], tmp_path / "out", "lerobot")
+    rows = pq.read_table(tmp_path / "out/data/chunk-000/file-000.parquet").to_pydict()
+    np.testing.assert_array_equal(rows["observation.state.force"], [0, np.nan, 2, 4])
+    stats = json.loads((tmp_path / "out/meta/stats.json").read_text())["observation.state.force"]
+    assert (stats["mean"], stats["max"], stats["count"]) == ([2.0], [4.0], [3])
 
 
 @pytest.mark.parametrize("format", ["calvin", "libero"])
-def test_cameras_without_a_place_are_named(
-    lab: Path, tmp_path: Path, format: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_what_has_no_place_is_named(lab: Path, tmp_path: Path, format: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         export([str(lab)], tmp_path / "out", format)
-    assert f"{format.upper()} has no place for these cameras, left out: side" in caplog.text
+    name = format.upper()
+    assert f"{name} has no place for these cameras, left out: side" in caplog.text
+    assert f"{name} keeps no rate: recorded at 10 Hz, it will be read as" in caplog.text
+    assert f"{name} has no word for this outcome, left out: failure" in caplog.text
 
 
 def test_play_without_words_is_written_on_demand(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from model.errors import EpisodeError
 
 from ..episode import View
 from ..readers.calvin_camera import CONFIG
-from ..readers.calvin_units import absolute_actions_of, rel_actions_of, robot_obs_of
-from .trajectory import Trajectory, centred_field_of_view, name_lost_cameras, same_cameras
+from ..readers.calvin_units import CONTROL_HZ, absolute_actions_of, rel_actions_of, robot_obs_of
+from .trajectory import Trajectory, centred_field_of_view, name_losses, same_cameras
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def write_calvin(trajectories: Sequence[Trajectory], folder: Path) -> None:
     """
     if not trajectories:
         raise EpisodeError("export: nothing to write")
-    name_lost_cameras(trajectories, "CALVIN")
+    name_losses(trajectories, "CALVIN", hz=CONTROL_HZ, outcomes=frozenset({"success"}))  # of what has a task
     bounds: list[tuple[int, int]] = []
     start = 0
     for one in trajectories:

@@ -12,6 +12,7 @@ Layout after https://huggingface.co/docs/lerobot/lerobot-dataset-v3:
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ from .trajectory import Trajectory
 if TYPE_CHECKING:
     import pyarrow as pa
 
+log = logging.getLogger(__name__)
+
 _DATA, _EPISODES = (
     "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
     "meta/episodes/chunk-000/file-000.parquet",
@@ -36,7 +39,8 @@ _ROWS = 64  # a row group; each is decoded as a whole
 _STATE = ["x", "y", "z", "qw", "qx", "qy", "qz", "gripper"]
 _ACTION = ["dx", "dy", "dz", "rx", "ry", "rz", "gripper"]
 _INDICES = ("frame_index", "episode_index", "index", "task_index")
-_OWN = {"timestamp", *_INDICES}
+_SUCCESS = "next.success"
+_OWN = {"timestamp", _SUCCESS, *_INDICES}
 
 
 def write_lerobot(trajectories: Sequence[Trajectory], folder: Path) -> None:
@@ -55,9 +59,12 @@ class _Writer:
 
     def __init__(self, trajectories: Sequence[Trajectory], folder: Path) -> None:
         self._trajectories, self._folder = trajectories, folder
-        self._features = _features(trajectories[0])
+        judged = {one.episode.info.outcome is not None for one in trajectories}
+        if len(judged) == 2:
+            log.warning("the outcome of some episodes is unknown, so it is left out for all of them")
+        self._features = _features(trajectories[0], judged=judged == {True})
         for one in trajectories[1:]:
-            if _features(one) != self._features:
+            if _features(one, judged=judged == {True}) != self._features:
                 raise EpisodeError(
                     f"{one.episode.name}: has other features, image sizes or rates than the first episode; a LeRobot "
                     "dataset has one schema, export them apart"
@@ -99,6 +106,8 @@ class _Writer:
             "index": [first + row for row in rows],
             "task_index": [self._tasks[one.episode.info.instruction]] * len(rows),
         }
+        if _SUCCESS in self._features:  # said of the last row
+            columns[_SUCCESS] = [one.episode.info.outcome == "success" and row == len(one.steps) - 1 for row in rows]
         for name, values in _numbers(one).items():
             taken = values[list(rows)]
             columns[name] = list(taken[:, 0] if taken.shape[1] == 1 else taken)
@@ -167,14 +176,16 @@ def _arrow_type(feature: dict[str, Any], image: pa.DataType) -> pa.DataType:
 
     if feature["dtype"] == "image":
         return image
-    kind = {"float32": pa.float32(), "float64": pa.float64(), "int64": pa.int64()}[feature["dtype"]]
+    kind = {"float32": pa.float32(), "float64": pa.float64(), "int64": pa.int64(), "bool": pa.bool_()}[feature["dtype"]]
     return kind if feature["shape"] == [1] else pa.list_(kind, feature["shape"][0])
 
 
-def _features(one: Trajectory) -> dict[str, Any]:
-    """What info.json says of every column."""
+def _features(one: Trajectory, *, judged: bool) -> dict[str, Any]:
+    """What info.json says of every column; `judged`: with the outcome."""
     features: dict[str, Any] = {"timestamp": {"dtype": "float32", "shape": [1], "names": None, "fps": _fps(one)}}
     features |= {name: {"dtype": "int64", "shape": [1], "names": None} for name in _INDICES}
+    if judged:
+        features[_SUCCESS] = {"dtype": "bool", "shape": [1], "names": None}
     entries = {"observation.state": _STATE, "action": _ACTION}
     for name, values in _numbers(one).items():
         own = entries.get(name) if name not in one.episode.features else None

@@ -21,10 +21,10 @@ from jaxtyping import Float
 from model.errors import EpisodeError
 
 from ..episode import View
-from ..readers.libero_demo import ACTION_SPACE, DEPTH, FINGER_SPAN, RGB
+from ..readers.libero_demo import ACTION_SPACE, CONTROL_HZ, DEPTH, FINGER_SPAN, RGB
 from ..readers.libero_model import CAMERAS, Planes
 from ..rotations import axis_angle, from_axis_angle, quaternion, rotation_matrix
-from .trajectory import Trajectory, centred_field_of_view, name_lost_cameras
+from .trajectory import Trajectory, centred_field_of_view, name_losses
 
 if TYPE_CHECKING:
     import h5py
@@ -43,7 +43,7 @@ def write_libero(trajectories: Sequence[Trajectory], folder: Path) -> None:
 
     if not trajectories:
         raise EpisodeError("export: nothing to write")
-    name_lost_cameras(trajectories, "LIBERO")
+    name_losses(trajectories, "LIBERO", hz=CONTROL_HZ, outcomes=frozenset({"success"}))
     tasks: dict[tuple[str, str], list[Trajectory]] = defaultdict(list)
     for one in trajectories:
         info = one.episode.info

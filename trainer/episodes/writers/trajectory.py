@@ -78,10 +78,23 @@ def trajectory(episode: Episode, *, drop_steps: bool) -> Trajectory:
     return Trajectory(episode, steps)
 
 
-def name_lost_cameras(trajectories: Sequence[Trajectory], format: str) -> None:
-    """Warns of the cameras that a format with two fixed views has no place for."""
+def name_losses(trajectories: Sequence[Trajectory], format: str, *, hz: float, outcomes: frozenset[str]) -> None:
+    """Warns of what a format with two fixed views cannot say.
+
+    Args:
+        trajectories: What is written.
+        format: Its name.
+        hz: The rate at which all its readers take a recording.
+        outcomes: Those that it can say.
+    """
+    infos = [one.episode.info for one in trajectories]
     if lost := sorted({name for one in trajectories for name in one.episode.others}):
         log.warning("%s has no place for these cameras, left out: %s", format, ", ".join(lost))
+    if lost := sorted({one.rate for one in trajectories if abs(one.rate - hz) > 0.01 * hz}):
+        rates = ", ".join(f"{rate:g}" for rate in lost)
+        log.warning("%s keeps no rate: recorded at %s Hz, it will be read as %g Hz", format, rates, hz)
+    if lost := sorted({info.outcome for info in infos if info.outcome is not None} - outcomes):
+        log.warning("%s has no word for this outcome, left out: %s", format, ", ".join(lost))
 
 
 def centred_field_of_view(K: Float[np.ndarray, "3 3"], size: tuple[int, int]) -> tuple[float, float] | None:
