@@ -13,7 +13,7 @@ import math
 import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.errors import ConfigError, WorkbenchError
@@ -23,7 +23,7 @@ from trainer.labels.overlay import with_labels
 
 from .catalog_checkpoints import list_checkpoints
 from .catalog_index import Dataset, Index
-from .catalog_rows import CheckpointRow, EpisodeRow, Problem, episode_id, other_id
+from .catalog_rows import CheckpointRow, EpisodeRow, Problem, episode_id, other_id, tell_apart
 
 _log = logging.getLogger(__name__)
 _PRIVATE_ID_LENGTH = 32
@@ -54,14 +54,14 @@ class _Listing:
         self.datasets: list[Dataset] = []
         self.problems: list[Problem] = []
         self.roots: tuple[Path, ...] = ()
-        self._places: set[Path] = set()
+        self._places: dict[Path, list[str]] = {}
 
     def add(self, dataset: Dataset) -> None:
         """Rows of a dataset; one that was reached by two ways is listed once, and so is a copied packed episode."""
         place = dataset.path.resolve()
         if place in self._places:
             return
-        self._places.add(place)
+        ids = self._places[place] = []
         self.datasets.append(dataset)
         for listed in dataset.episodes:
             name = episode_id(listed, place, dataset.format)
@@ -70,6 +70,18 @@ class _Listing:
                     continue
                 name = other_id(name, place)
             self.rows[name] = EpisodeRow(id=name, listed=listed, stamp=dataset.stamp)
+            ids.append(name)
+
+    def tell_apart(self) -> None:
+        """Once all rows are there: those of different datasets that would read the same say where they lie."""
+        alike: dict[str, list[tuple[str, Path]]] = {}
+        for place, ids in self._places.items():
+            for name in ids:
+                alike.setdefault(self.rows[name].title, []).append((name, place))
+        for found in alike.values():
+            if len(found) > 1:
+                for (name, _), apart in zip(found, tell_apart([place for _, place in found]), strict=True):
+                    self.rows[name] = replace(self.rows[name], apart=apart)
 
 
 class Catalog:
@@ -143,6 +155,7 @@ class Catalog:
         listing.roots = tuple(map(Path, roots))
         for root in map(str, roots):
             self._look_through(root, None, listing, watched=False)
+        listing.tell_apart()
         own = [self._private(row, space) for row in listing.rows.values()]
         listing.rows = {row.id: row for row in own}
         with self._lock:
@@ -238,6 +251,7 @@ class Catalog:
             listing.problems.append(Problem(where="", message=message))
         finally:
             with self._lock:
+                listing.tell_apart()
                 self._listing = listing
             self._progress = None
 
@@ -266,4 +280,4 @@ class Catalog:
         """The row under an id that only this process could make."""
         message = f"{space}\0{row.name}".encode("utf-8", "replace")
         name = hmac.new(self._secret, message, hashlib.sha256).hexdigest()[:_PRIVATE_ID_LENGTH]
-        return EpisodeRow(id=name, listed=row.listed, stamp=row.stamp, space=space)
+        return replace(row, id=name, space=space)

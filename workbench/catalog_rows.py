@@ -9,6 +9,7 @@ keeps its link; caches go by `Episode.content_hash`, which does not.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -43,12 +44,14 @@ class EpisodeRow:
         id: The only name the browser knows.
         stamp: Changes when the dataset's list of episodes does; part of the key of a thumbnail.
         space: Whose upload it is; None for everybody's.
+        apart: The part of its path that tells it from rows that would read the same; empty where nothing else does.
     """
 
     id: str
     listed: Listed
     stamp: str = field(default="", repr=False)
     space: str | None = field(default=None, repr=False)
+    apart: str = ""
 
     @property
     def name(self) -> str:
@@ -58,6 +61,10 @@ class EpisodeRow:
     @cached_property
     def title(self) -> str:
         """Task and initial state where known, else the folder's name and, after its first episode, which one."""
+        return f"{self._short} · {self.apart}" if self.apart else self._short
+
+    @property
+    def _short(self) -> str:
         path, _, index = self.name.rpartition("#")
         task = self.listed.summary.task or Path(path or self.name).name
         if self.listed.initial_state is not None:
@@ -115,6 +122,23 @@ class Problem:
 
     where: str
     message: str
+
+
+def tell_apart(places: Sequence[Path]) -> list[str]:
+    """What tells each of some absolute places from the others: `new` and `old` for data/new/training, data/old/training.
+
+    Nothing (empty) does where all are one place.
+    """
+    parts = [place.parts[::-1] for place in places]
+    if len(set(parts)) == 1:
+        return [""] * len(parts)
+    same = 0
+    while len({tail[same] for tail in parts}) == 1 and all(len(tail) > same + 1 for tail in parts):
+        same += 1
+    end = same + 1
+    while len({tail[same:end] for tail in parts}) < len(set(parts)):
+        end += 1
+    return ["/".join(reversed(tail[same:end])) for tail in parts]
 
 
 def episode_id(listed: Listed, place: Path, format_name: str) -> str:

@@ -17,7 +17,7 @@ from trainer.episodes.packed import save_packed
 from trainer.loop.checkpoint import load_checkpoint
 from workbench.catalog import Catalog
 from workbench.catalog_checkpoints import read_checkpoint_row
-from workbench.catalog_rows import EpisodeRow, Listed
+from workbench.catalog_rows import EpisodeRow, Listed, tell_apart
 from workbench.told import without_places
 
 
@@ -52,6 +52,29 @@ def test_episodes_of_one_file_have_names_of_their_own(root: Path) -> None:
     summaries = [replace(row.listed.summary, name=f"/data/many.hdf5#{index}", task=None) for index in range(3)]
     titles = [EpisodeRow(id="", listed=Listed(index=0, summary=summary)).title for summary in summaries]
     assert titles == ["many.hdf5", "many.hdf5 #1", "many.hdf5 #2"]
+
+
+def test_rows_that_would_read_the_same_say_where_they_lie(root: Path) -> None:
+    save_packed(make_recording(length=9, size=(16, 16)), root / "c")  # its start is that of a, not that of b
+    titles = [row.title for row in Catalog(episode_roots=[root]).episodes()]
+    assert titles == ["synthetic-lift · start 0 · a", "synthetic-lift · start 1", "synthetic-lift · start 0 · c"]
+    catalog = Catalog()
+    catalog.add_private("space", [root / "a", root / "c"])
+    assert [row.title for row in catalog.episodes("space")] == [titles[0], titles[2]]
+
+
+@pytest.mark.parametrize(
+    ("places", "apart"),
+    [
+        (["/data/new/training", "/data/old/training"], ["new", "old"]),
+        (["/x/a/training", "/y/a/training", "/y/b/training"], ["x/a", "y/a", "y/b"]),
+        (["/training", "/a/training"], ["/", "a"]),
+        (["/a/one", "/a/two", "/a/two"], ["one", "two", "two"]),
+        (["/a/one", "/a/one"], ["", ""]),
+    ],
+)
+def test_places_are_told_apart_by_as_little_as_does(places: list[str], apart: list[str]) -> None:
+    assert tell_apart([Path(place) for place in places]) == apart
 
 
 def test_equal_content_is_one_row_and_a_new_episode_appears(root: Path) -> None:
