@@ -103,12 +103,10 @@ def numbers_of(column: Any, where: str) -> np.ndarray:
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     rows = len(array)
     while isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
-        flat = array.flatten()
-        width = len(flat) // max(1, len(array))
-        uneven = not isinstance(array, pa.FixedSizeListArray) and (np.diff(_plain(array.offsets)) != width).any()
-        if array.null_count or uneven:
+        starts = _starts(array)
+        if array.null_count or (np.diff(starts, 2) != 0).any():
             raise EpisodeError(f"{where}: its lists have different lengths, or some are missing")
-        array = flat
+        array = array.values.slice(int(starts[0]), int(starts[-1] - starts[0]))
     if not (pa.types.is_floating(array.type) or pa.types.is_integer(array.type) or pa.types.is_boolean(array.type)):
         raise EpisodeError(f"{where}: holds {array.type}, not numbers")
     if array.null_count:
@@ -116,8 +114,17 @@ def numbers_of(column: Any, where: str) -> np.ndarray:
     return _plain(array).reshape(rows, -1 if rows else 0).astype(np.float64)
 
 
+def _starts(lists: pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray) -> np.ndarray:
+    """Where each list begins among the values, and where the last one ends."""
+    if not len(lists):
+        return np.zeros(1, np.int64)
+    if hasattr(lists, "offsets"):
+        return _plain(lists.offsets)
+    return (lists.offset + np.arange(len(lists) + 1)) * lists.type.list_size
+
+
 def _plain(array: pa.Array) -> np.ndarray:
-    """Arrow's numbers without gaps as numpy's. Arrow's own way imports pandas, which takes longer than the rest."""
+    """Arrow's numbers without gaps as numpy's. Its own way imports pandas, which takes longer than all the rest."""
     if not len(array):
         return np.zeros(0)
     if array.type.bit_width > 1:
