@@ -1,6 +1,7 @@
 """`python -m workbench inspect EPISODE`: predict a whole episode and write numbers, a recording and a report.
 
-The output folder appears complete or not at all: predictions.safetensors and .json, metrics.json, numbers.csv,
+A step whose images are damaged has null for its numbers, and the reason; all others are predicted. The output folder
+appears complete or not at all: predictions.safetensors and .json, metrics.json, numbers.csv,
 episode.rrd, report.html, a manifest with their hashes, and the 3D view as PLY and the panels as a film if asked for.
 """
 
@@ -12,14 +13,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from model.errors import ConfigError
+from model.errors import ConfigError, EpisodeError
 from trainer.episodes.episode import Episode
 from trainer.episodes.field_of_view import with_field_of_view
 from trainer.episodes.open import open_episode
@@ -27,7 +28,7 @@ from trainer.files import MANIFEST, new_folder
 from trainer.labels.overlay import with_labels
 
 from .foresight import Foresight
-from .predict import Predictor
+from .predict import BATCH, Predictor
 
 _log = logging.getLogger(__name__)
 BUNDLED = Path(__file__).resolve().parents[1] / "assets" / "checkpoints" / "compact"
@@ -88,19 +89,60 @@ def inspect_episode(options: Options) -> None:
     episode = with_labels(episode, options.labels)
     predictor = Predictor(options.checkpoint)
     steps = [int(step) for step in episode.frame_steps[:: options.stride]]
-    foresights = list(predictor.foresee_range(episode, steps, progress=_progress))
+    foresights, unreadable = foresee_readable(predictor, episode, steps)
     fresh = options.out.with_name(f"{options.out.name}.new-{os.getpid()}")
     try:
         with new_folder(fresh, FORMAT, ConfigError) as folder:
-            _fill(folder, episode, predictor, foresights)
+            _fill(folder, episode, predictor, foresights, unreadable)
             _fill_extras(folder, options, episode, predictor, foresights)
         _put_in_place(fresh, options.out)
     except OSError as error:
         raise ConfigError(f"--out {options.out}: cannot be written ({error.strerror or error})") from error
-    _log.info("%s: %d steps in %.1f s", options.out, len(steps), time.monotonic() - started)
+    if unreadable:
+        first = min(unreadable)
+        _log.warning("%d steps cannot be read, the first is %d: %s", len(unreadable), first, unreadable[first])
+    _log.info("%s: %d steps in %.1f s", options.out, len(foresights), time.monotonic() - started)
 
 
-def _fill(folder: Path, episode: Episode, predictor: Predictor, foresights: Sequence[Foresight]) -> None:
+def foresee_readable(
+    predictor: Predictor, episode: Episode, steps: Sequence[int]
+) -> tuple[list[Foresight], dict[int, str]]:
+    """What can be foreseen at each of some steps, and why not, by step, at the others.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be used.
+        EpisodeError: No step at all can be read.
+    """
+    found: list[Foresight] = []
+    errors: dict[int, EpisodeError] = {}
+    left = list(steps)
+    while left:
+        before = len(found)
+        try:
+            for foresight in predictor.foresee_range(episode, left):
+                found.append(foresight)
+                _progress(len(found) + len(errors), len(steps))
+            break
+        except EpisodeError:
+            left = left[len(found) - before :]
+        for step in left[:BATCH]:  # which of the steps that run at once it was
+            try:
+                found.append(predictor.foresee(episode, step))
+            except EpisodeError as error:
+                errors[step] = error
+        left = left[BATCH:]
+    if errors and not found:
+        raise next(iter(errors.values()))
+    return found, {step: str(error) for step, error in errors.items()}
+
+
+def _fill(
+    folder: Path,
+    episode: Episode,
+    predictor: Predictor,
+    foresights: Sequence[Foresight],
+    unreadable: Mapping[int, str],
+) -> None:
     """Writes every file into a folder that nobody sees yet."""
     from trainer.data.absent import absent, absent_metrics
 
@@ -118,7 +160,7 @@ def _fill(folder: Path, episode: Episode, predictor: Predictor, foresights: Sequ
     scales = clip_scales(episode, fallback=predictor.depth_limits())
     (folder / "predictions.safetensors").write_bytes(predictions_bytes(foresights))
     (folder / "predictions.json").write_text(predictions_json(facts, foresights), encoding="utf-8")
-    (folder / "metrics.json").write_text(metrics_json(facts, rows, foresights, missing), encoding="utf-8")
+    (folder / "metrics.json").write_text(metrics_json(facts, rows, foresights, missing, unreadable), encoding="utf-8")
     (folder / "numbers.csv").write_text(numbers_csv(foresights), encoding="utf-8")
     (folder / "report.html").write_text(report_html(episode, foresights, rows, scales, facts), encoding="utf-8")
     write_rrd(folder / "episode.rrd", episode, foresights)

@@ -6,10 +6,12 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model.cli import run_command
 from tests.factories import make_checkpoint, make_recording
+from tests.foreign_factories import png
 from trainer.episodes.packed import save_packed
 from trainer.files import verify_folder
 from trainer.loop.checkpoint import CHECKPOINT
@@ -120,3 +122,28 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert message.startswith("error: ")
     assert "Traceback" not in message
     assert {path.name for path in tmp_path.iterdir()} == before
+
+
+def test_a_damaged_frame_costs_its_steps_and_is_named(
+    inputs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "film" / "static").mkdir(parents=True)
+    pictures = [tmp_path / "film" / "static" / f"{step:06d}.png" for step in range(8)]
+    for step, path in enumerate(pictures):
+        path.write_bytes(png(np.full((32, 32, 3), 20 * step, np.uint8)))
+    broken = pictures[5]
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "out"
+    flags = ("--checkpoint", inputs / "final", "--out", out)
+    assert inspect(tmp_path / "film", *flags) == 0
+    steps = json.loads((out / "metrics.json").read_text())["steps"]
+    assert [step["step"] for step in steps] == list(range(8))
+    lost = [step["step"] for step in steps if step["metrics"] is None]
+    assert 5 in lost
+    assert 0 not in lost
+    assert all(broken.name in step["reason"] for step in steps if step["metrics"] is None)
+    assert f"{len(lost)} steps cannot be read" in caplog.text
+    for path in pictures:
+        path.write_bytes(path.read_bytes()[:60])
+    assert inspect(tmp_path / "film", *flags, "--overwrite") == 2

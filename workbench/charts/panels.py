@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
 
 from ..foresight import REMARKS, Foresight
@@ -238,8 +239,17 @@ def _depth_range(episode: Episode, view: View) -> tuple[float, float, float]:
     """Low, high and median of the valid true depth, metres."""
     steps = episode.frame_steps
     chosen = steps[np.linspace(0, len(steps) - 1, min(_SAMPLED_FRAMES, len(steps))).astype(int)]
-    values = np.concatenate([depth[np.isfinite(depth)] for depth in (episode.depth(view, int(t)) for t in chosen)])
+    values = np.concatenate([_valid_depth(episode, view, int(step)) for step in chosen])
     if not values.size:
         return 0.0, 1.0, 0.5
     low, middle, high = np.percentile(values, (2, 50, 98))
     return float(low), float(max(high, low + 1e-3)), float(middle)
+
+
+def _valid_depth(episode: Episode, view: View, step: int) -> Float[np.ndarray, " n"]:
+    """Metres; nothing of a damaged image, which the step itself complains about."""
+    try:
+        depth = episode.depth(view, step)
+    except EpisodeError:
+        return np.empty(0, np.float32)
+    return depth[np.isfinite(depth)]

@@ -8,8 +8,9 @@ import io
 import json
 import math
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -102,16 +103,18 @@ def metrics_json(
     rows: Sequence[SummaryRow],
     foresights: Sequence[Foresight],
     missing: Sequence[dict[str, Any]] = (),
+    unreadable: Mapping[int, str] = MappingProxyType({}),
 ) -> str:
-    """Provenance, the summary and the numbers of every step; a figure without a value at a step is null.
+    """Provenance, the summary and the numbers of every step; what has no value at a step is null.
 
     Args:
         facts: See `provenance`.
         rows: See `summary_rows`.
         foresights: The predicted steps.
         missing: The figures without a value at any step, with the reason (`not_computed`).
+        unreadable: The steps that could not be predicted, each with the reason.
     """
-    steps = [
+    steps: list[dict[str, Any]] = [
         {
             "step": f.step,
             "metrics": {name: _finite(value) for name, value in f.metrics.items()},
@@ -119,6 +122,8 @@ def metrics_json(
         }
         for f in foresights
     ]
+    steps += [{"step": step, "metrics": None, "attention": None, "reason": why} for step, why in unreadable.items()]
+    steps.sort(key=lambda entry: entry["step"])
     summary = {
         "remarks": [REMARKS[name] for name in foresights[0].remarks] if foresights else [],
         "pseudo_truth": [row.name for row in rows if row.truth == PSEUDO],

@@ -17,6 +17,7 @@ import numpy as np
 import rerun as rr
 from jaxtyping import Float, UInt8
 
+from model.errors import EpisodeError
 from trainer.episodes.episode import Episode, View
 
 from ..charts.colours import ATTENTION_SCALE
@@ -56,7 +57,7 @@ class EpisodeScene:
         """.rrd bytes of everything that needs no prediction, with the blueprint of the page: one 3D view.
 
         Raises:
-            EpisodeError: A frame of the episode cannot be read.
+            EpisodeError: What is no image of the episode cannot be read; a damaged image is left out.
         """
         stream = self._stream(first=True)
         memory = stream.memory_recording()
@@ -74,7 +75,7 @@ class EpisodeScene:
         """.rrd bytes of the clip with its predictions and 2D views beside the 3D view: a file to be opened on its own.
 
         Raises:
-            EpisodeError: A frame of the episode cannot be read.
+            EpisodeError: What is no image of the episode cannot be read; a damaged image is left out.
         """
         stream = self._stream(first=True)
         memory = stream.memory_recording()
@@ -145,12 +146,21 @@ class EpisodeScene:
             stream.set_time(TIMELINE, sequence=step)
             if path is not None:
                 stream.log("/world/tool/now", rr.Points3D([path[step]], colors=[(230, 60, 60)], radii=0.008))
+            self._log_seen(stream, step)
+
+    def _log_seen(self, stream: rr.RecordingStream, step: int) -> None:
+        """Images and cloud of a step; where a frame is damaged nothing is shown rather than what was before."""
+        try:
             images = {view: self.episode.rgb(view, step) for view in self._views}
-            for view, image in images.items():
-                stream.log(f"/world/{view}/rgb", rr.Image(image).compress(jpeg_quality=_JPEG_QUALITY))
             cloud = self._true_cloud(images.get(FLOW_VIEW), step)
-            if cloud is not None:
-                _log_cloud(stream, "/world/cloud/true", cloud)
+        except EpisodeError:
+            for entity in (*(f"/world/{view}/rgb" for view in self._views), "/world/cloud/true"):
+                stream.log(entity, rr.Clear(recursive=False))
+            return
+        for view, image in images.items():
+            stream.log(f"/world/{view}/rgb", rr.Image(image).compress(jpeg_quality=_JPEG_QUALITY))
+        if cloud is not None:
+            _log_cloud(stream, "/world/cloud/true", cloud)
 
     def _send_blueprint(
         self, stream: rr.RecordingStream, path: Float[np.ndarray, "t 3"] | None, *, with_images: bool
@@ -188,7 +198,10 @@ class EpisodeScene:
     def _middle(self, path: Float[np.ndarray, "t 3"] | None) -> Float[np.ndarray, " 3"]:
         """Where the eye looks: the middle of the first cloud, else of the path, else a point before the camera."""
         first = int(self.episode.frame_steps[0])
-        cloud = self._true_cloud(self.episode.rgb(FLOW_VIEW, first), first)
+        try:
+            cloud = self._true_cloud(self.episode.rgb(FLOW_VIEW, first), first)
+        except EpisodeError:  # damaged: the eye then looks where it does without a cloud
+            cloud = None
         if cloud is not None and len(cloud.points):
             return np.median(cloud.points, axis=0)
         if path is not None:
