@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import h5py
 import numpy as np
@@ -19,6 +20,7 @@ from trainer.episodes.guarded import child, serve
 SERVICE = """
 import os, sys, time
 from pathlib import Path
+from typing import get_args
 from model.errors import UnsafeFileError
 from trainer.episodes.guarded import serve
 
@@ -175,3 +177,11 @@ def test_a_forked_process_gets_a_child_of_its_own(tmp_path: Path) -> None:
 
 def test_the_bounds_are_those_that_are_promised() -> None:
     assert (serve.MEMORY, serve.CPU_S) == (512 << 20, 2.0)
+
+
+def test_all_can_be_started_before_anybody_asks() -> None:
+    child.start_all()
+    running = {name: child.child(name)._idle[-1]._process for name in get_args(child.Service)}
+    assert [process is not None and process.poll() for process in running.values()] == [None] * 3
+    child.start_all()
+    assert {name: child.child(name)._idle[-1]._process for name in running} == running  # those, and no others

@@ -8,6 +8,8 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from trainer.episodes.guarded.child import start_all
+
 from ..cache_folder import cache_folder
 from ..catalog_search import FILTERS, Search
 from ..catalog_thumbnails import Thumbnails, jpeg
@@ -45,12 +47,16 @@ def make_browse_api(desk: Desk) -> APIRouter:
 
 def _add_list_routes(api: APIRouter, desk: Desk) -> None:
     thumbnails = Thumbnails(desk.catalog.open, cache_folder() / "thumbnails")
+    looked_at = threading.Event()
 
     @api.get("/rows")
     async def rows(
         request: Request, search: Annotated[Search, Depends(_search)], offset: int = 0, limit: int = 100
     ) -> Response:
-        """Part of the list."""
+        """Part of the list. Who looks at it will choose an episode: what reads files is started meanwhile."""
+        if not looked_at.is_set():
+            looked_at.set()
+            threading.Thread(target=start_all, daemon=True).start()
         page, space = Page(offset=offset, limit=limit), visitor(request)
         return await answer(request, lambda _: rows_payload(desk, search, page, space))
 

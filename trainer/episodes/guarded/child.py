@@ -19,7 +19,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from model.errors import EpisodeError, UnsafeFileError
 
@@ -249,6 +249,12 @@ _pools: dict[Service, Pool] = {}
 def child(service: Service) -> Pool:
     """The guarded processes of this one; forked processes get their own."""
     return _pools.setdefault(service, Pool(service))
+
+
+def start_all() -> None:
+    """Starts a process of each service, so that the first file of a kind need not wait for it."""
+    for service in get_args(Service):
+        child(service).start()
 
 
 def _close_all() -> None:
