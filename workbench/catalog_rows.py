@@ -125,7 +125,7 @@ class Problem:
 
 
 def tell_apart(places: Sequence[Path]) -> list[str]:
-    """What tells each of some absolute places from the others: `new` and `old` for data/new/training, data/old/training.
+    """What tells each of some absolute places from the others: new and old for /data/new/training, /data/old/training.
 
     Nothing (empty) does where all are one place.
     """

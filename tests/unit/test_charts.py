@@ -25,6 +25,7 @@ from workbench.charts.attention_time import (
     drawn_names,
 )
 from workbench.charts.colours import DEPTH_MAP, NO_VALUE, ColourScale, lookup_table, symmetric
+from workbench.charts.features import MOST_TOGETHER, feature_figures
 from workbench.charts.labels import HEADLINES, label_of, unit_of
 from workbench.charts.panels import attention_overlay, attribution_overlay, clip_scales, future_panels, now_panels
 from workbench.charts.tables import number_rows, point_rows, series_rows
@@ -264,3 +265,23 @@ def test_charts_import_neither_plotly_nor_matplotlib_nor_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_columns_of_a_table_share_a_figure_and_a_clock_stands_alone() -> None:
+    column = np.arange(4.0)[:, None]
+    many = {f"wide/c{index}": column for index in range(MOST_TOGETHER + 1)}
+    features = {
+        "arm/x": column,
+        "reward": column,
+        "arm/time": 1e9 + column,
+        "arm/y": column + 1,
+        "arm/pose": np.zeros((4, 7)),
+        "alone/x": column,
+        **many,
+    }
+    recording = dataclasses.replace(make_recording(length=4, size=(16, 16)), features=features)
+    figures = {figure["name"]: figure for figure in feature_figures(MemoryEpisode(recording))}
+    assert list(figures) == ["state", "action", "arm", "reward", "arm/time", "arm/pose", "alone/x", *many]
+    assert figures["arm"]["columns"] == ["step", "x", "y"]
+    assert [trace["y"] for trace in figures["arm"]["figure"]["data"]] == [[0, 1, 2, 3], [1, 2, 3, 4]]
+    assert figures["arm"]["rows"][2] == [2, 2, 3]

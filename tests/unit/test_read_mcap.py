@@ -153,6 +153,7 @@ def test_cameras_depth_calibration_and_joints_follow_the_static_camera(
         np.testing.assert_allclose(depth[1:], 0.7 + step / 1000, rtol=1e-6)
     np.testing.assert_allclose(episode.intrinsics("static"), [[50, 0, 32], [0, 50, 24], [0, 0, 1]])
     np.testing.assert_allclose(episode.features["/joint_states/position/arm"][:, 0], np.arange(LENGTH))
+    assert episode.feature_names["/tool_pose"] == ("x", "y", "z", "qw", "qx", "qy", "qz")
     assert not episode.has("state")
     assert not episode.has("depth", "wrist")
     assert episode.info.notes == ()

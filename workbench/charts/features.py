@@ -1,12 +1,16 @@
 """Every numeric feature of an episode over time, by the name its source gives it: plain figures and their table twins.
 
-Nothing here imports plotly. One figure a feature, one line an entry of it.
+Nothing here imports plotly. One figure a feature, one line an entry of it; the columns of one table (`state/x`,
+`state/y`) are the lines of one figure, named after the table.
+
+Dimensions: t control step, d drawn step, n entry.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
@@ -22,6 +26,18 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 DASHES = ("solid", "dash", "dot", "dashdot")
 MOST_POINTS = 600
 """Steps drawn of a line; of longer episodes every k-th, which the page says."""
+MOST_TOGETHER = 16
+"""Columns of one table that share a figure: two arms of seven joints and a gripper."""
+_TIMES = ("time", "timestamp", "timestamps", "stamp", "t")  # a clock beside metres leaves nothing of them to be seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Plot:
+    """What one figure shows: values (t, n) and what the n lines are called."""
+
+    name: str
+    values: Float[np.ndarray, "t n"]
+    entries: Sequence[str]
 
 
 def drawn_steps(length: int) -> Integer[np.ndarray, " d"]:
@@ -30,26 +46,60 @@ def drawn_steps(length: int) -> Integer[np.ndarray, " d"]:
 
 
 def feature_figures(episode: Episode) -> list[dict[str, Any]]:
-    """One entry a feature: `name`, `figure`, and the table twin as `columns` and `rows`, values rounded to 4 digits.
+    """One entry a figure: `name`, `figure`, and the table twin as `columns` and `rows`, values rounded to 4 digits.
 
     Raises:
         EpisodeError: The numbers cannot be read.
     """
     steps = drawn_steps(episode.info.length)
     found: list[dict[str, Any]] = []
-    for name, values in episode.features.items():
-        table = np.asarray(values, np.float64).reshape(len(values), -1)
-        shown = steps[steps < len(table)]
-        entries = _entries(episode, name, table.shape[1])
+    for plot in _plots(episode):
+        shown = steps[steps < len(plot.values)]
+        values = plot.values[shown]
         found.append(
             {
-                "name": name,
-                "figure": _figure(shown, table[shown], entries, episode.info.length),
-                "columns": ["step", *entries],
-                "rows": [[int(step), *_rounded(row)] for step, row in zip(shown, table[shown], strict=True)],
+                "name": plot.name,
+                "figure": _figure(shown, values, plot.entries, episode.info.length),
+                "columns": ["step", *plot.entries],
+                "rows": [[int(step), *_rounded(row)] for step, row in zip(shown, values, strict=True)],
             }
         )
     return found
+
+
+def _plots(episode: Episode) -> list[_Plot]:
+    """A plot a feature, in their order; the columns of a table together, in the place of the first."""
+    features = {
+        name: np.asarray(values, np.float64).reshape(len(values), -1) for name, values in episode.features.items()
+    }
+    tables = _tables(features)
+    plots: list[_Plot] = []
+    done: set[str] = set()
+    for name, values in features.items():
+        table = name.rpartition("/")[0]
+        together = tables.get(table, [])
+        if name not in together:
+            plots.append(_Plot(name=name, values=values, entries=_entries(episode, name, values.shape[1])))
+        elif table not in done:
+            done.add(table)
+            entries = [column.rpartition("/")[2] for column in together]
+            joined = np.concatenate([features[column] for column in together], axis=1)
+            plots.append(_Plot(name=table, values=joined, entries=entries))
+    return plots
+
+
+def _tables(features: Mapping[str, Float[np.ndarray, "t n"]]) -> dict[str, list[str]]:
+    """TABLE -> its features TABLE/COLUMN of one number a step, without clocks; a table of too many is left out."""
+    tables: dict[str, list[str]] = {}
+    for name, values in features.items():
+        table, _, column = name.rpartition("/")
+        if table and values.shape[1] == 1 and column.lower() not in _TIMES:
+            tables.setdefault(table, []).append(name)
+    return {
+        table: columns
+        for table, columns in tables.items()
+        if 1 < len(columns) <= MOST_TOGETHER and len({len(features[column]) for column in columns}) == 1
+    }
 
 
 def _figure(

@@ -35,6 +35,7 @@ from .views import split_views, words_of
 _NANO = 1e-9
 _LAG = 2.0  # periods of the static camera; more is said
 _MAX_JOINTS = 128
+_POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
 
 
 class McapReader:
@@ -236,13 +237,14 @@ class _Opening:
 
     def _numbers(self) -> Numbers:
         features: dict[str, np.ndarray] = {}
+        names: dict[str, Sequence[str]] = {}
         for name, topic in sorted(self._file.topics.items()):
             kind = schema_name(topic)
             if kind == "JointState" and topic.times:
                 features |= self._joints(name, topic)
             elif kind in ("Pose", "PoseStamped") and topic.times:
-                features[name] = self._poses(topic)
-        return Numbers(state=self._state(), features=features)
+                features[name], names[name] = self._poses(topic), _POSE
+        return Numbers(state=self._state(), features=features, names=names)
 
     def _joints(self, name: str, topic: Topic) -> dict[str, np.ndarray]:
         """Position, velocity and effort of joints whose names stay the same."""
@@ -258,7 +260,7 @@ class _Opening:
         return found
 
     def _poses(self, topic: Topic) -> Float[np.ndarray, "t 7"]:
-        """Position and quaternion wxyz."""
+        """Position and quaternion wxyz, as `_POSE` names them."""
         messages = [self._file.message(topic, int(index)) for index in self._nearest(topic)]
         poses = [getattr(message, "pose", message) for message in messages]
         return np.array([_pose_row(pose) for pose in poses], np.float64)

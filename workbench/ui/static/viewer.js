@@ -78,12 +78,12 @@ class Scene {
         this.wanted = null;
         if (clip !== this.clip) await this.#open(clip);
         await this.#seek(frame.t);
+        this.note.textContent = ""; // the scene is there; what the policy foresees is added when it is computed
         if (frame.origin !== "recorded" && !this.wanted) {
           await this.#add(frame.t, clip);
           await this.#addColours(frame.t, clip);
         }
       }
-      this.note.textContent = "";
     } catch (error) {
       this.note.textContent = error.message;
     }
