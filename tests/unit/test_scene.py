@@ -194,8 +194,8 @@ def test_a_camera_of_unknown_place_is_drawn_in_its_own_axes() -> None:
 def test_the_eye_goes_nearer_to_what_a_long_lens_sees() -> None:
     target = np.array([0.0, 0.0, 4.0])
     distances: list[float] = []
-    for spread in (0.0875, 0.414):  # CALVIN's 10 degrees, LIBERO's 45
+    for spread in (0.0875, 0.207, 0.414):  # CALVIN's 10 degrees, half and all of LIBERO's 45
         position = _eye(np.eye(4), target, spread).position
         assert position is not None
         distances.append(float(np.linalg.norm(np.array(position.as_arrow_array().to_pylist()[0]) - target)))
-    np.testing.assert_allclose(distances[0] / distances[1], 0.0875 / 0.414, rtol=1e-3)
+    np.testing.assert_allclose(np.array(distances) / distances[2], [0.35, 0.5, 1.0], rtol=1e-3)

@@ -14,6 +14,8 @@ _LIFT = 0.12
 _ZOOM = 0.85
 _USUAL_SPREAD = 0.414
 """What a camera of 45 degrees sees: it fills the view. The eye goes nearer to what a longer lens looks at from afar."""
+_NEAREST = 0.35
+"""Of the camera's distance: nearer to CALVIN's table, the viewer's wide lens bends it and cuts off the arm."""
 
 
 def scene_blueprint(
@@ -65,7 +67,7 @@ def scene_blueprint(
 def _eye(camera: Float[np.ndarray, "4 4"], target: Float[np.ndarray, " 3"], spread: float) -> rrb.EyeControls3D:
     """Turns the camera around the target: the distance zoomed, a little higher, world z up where it can be."""
     up = np.array([0.0, 0.0, 1.0]) if abs(camera[2, 1]) > 0.3 else -camera[:3, 1]
-    arm = (camera[:3, 3] - target) * min(1.0, spread / _USUAL_SPREAD)
+    arm = (camera[:3, 3] - target) * min(1.0, max(_NEAREST, spread / _USUAL_SPREAD))
     angle = np.radians(_TURN_DEG)
     turned = arm * np.cos(angle) + np.cross(up, arm) * np.sin(angle) + up * (up @ arm) * (1 - np.cos(angle))
     position = target + _ZOOM * turned + _LIFT * float(np.linalg.norm(arm)) * up
