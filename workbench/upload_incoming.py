@@ -64,6 +64,8 @@ def plan_files(files: Sequence[Announced], *, max_files: int, max_bytes: int) ->
         ConfigError: None, too many, or one of them too large.
         UnsafeFileError: A name would lead elsewhere, or two names meet.
     """
+    if len(files) > 2 * max_files:  # before any name is looked at; file managers leave one of their own beside each
+        raise ConfigError(f"{_WHERE} has {len(files)} files, more than {max_files}; upload parts of it")
     for file in files:
         if file.bytes < 0 or file.bytes > max_bytes:
             raise ConfigError(f"{file.name!r:.80}: {size_text(file.bytes)}, and a file may have {size_text(max_bytes)}")

@@ -239,6 +239,13 @@ def test_a_temporal_model_gets_large_frames_reduced_and_its_scale_all_the_same(
     assert np.nanmedian(np.abs(depth_of(label, "static", 2, (48, 64)) / true[2] - 1)) < 0.01  # half a pixel off
 
 
+@pytest.mark.parametrize("size", [(2, 640), (640, 1), (48, 64)])
+def test_of_a_narrow_image_something_is_kept(size: tuple[int, int]) -> None:
+    kept = depth_clip._every_nth(np.zeros((1, *size), np.float32), 128)
+    assert 1 <= min(kept.shape) <= max(kept.shape) <= 128
+    assert kept.size == depth_clip._kept_pixels(size, 128)
+
+
 def test_clips_that_are_too_long_are_refused_before_they_are_looked_at(
     network: Path, episode: PackedEpisode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -123,6 +123,15 @@ def test_depth_of_another_size_is_brought_to_the_colours_or_left_out(
         np.testing.assert_allclose(episode.intrinsics("static"), [[50, 0, 32], [0, 50, 24], [0, 0, 1]])
 
 
+def test_depth_without_a_pixel_is_left_out(tmp_path: Path) -> None:
+    write_video(tmp_path / "static.mp4", plain_frames(0, 0, 3))
+    np.save(tmp_path / "static_depth.npy", np.zeros((3, 0, 0), np.uint16))
+    (tmp_path / "meta.yaml").write_text("depth_unit: mm\n")
+    episode = READER.open(tmp_path, 0)
+    assert not episode.has("depth", "static")
+    assert "0 x 0 pixels" in episode.info.notes[0]
+
+
 def test_depth_ends_before_the_images_that_were_being_written(tmp_path: Path) -> None:
     root = trial(tmp_path)
     path = root / f"static_depth/frame{LENGTH - 1}.png"

@@ -78,6 +78,12 @@ def test_loose_files_get_a_folder_of_their_own_and_rubbish_is_thrown_away(desk: 
     assert (upload.folder / "dropped files/static.mp4").read_bytes() == b"ab"
 
 
+def test_rubbish_without_end_is_refused_before_its_names_are_looked_at(desk: Uploads) -> None:
+    rubbish = [Announced(".DS_Store", 0)] * (2 * SMALL.files)
+    with pytest.raises(ConfigError, match="21 files, more than 10"):
+        desk.begin(ANN, [Announced("a.mp4", 1), *rubbish])
+
+
 def test_an_archive_is_replaced_by_what_is_in_it(desk: Uploads, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "t.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("run/static.mp4", b"0" * 300)

@@ -104,16 +104,19 @@ def _whole(frames: Iterator[UInt8[np.ndarray, "h w 3"]], count: int) -> UInt8[np
     return clip
 
 
-def _step(size: tuple[int, int], side: int) -> int:
-    return -(-max(size) // side)
+def _every(size: tuple[int, int], side: int) -> tuple[slice, slice]:
+    """The rows and columns that are kept: at least one of each, however narrow the image."""
+    step = -(-max(size) // side)
+    rows, columns = (slice(min(step // 2, length - 1), None, step) for length in size)
+    return rows, columns
 
 
 def _kept_pixels(size: tuple[int, int], side: int) -> int:
-    step = _step(size, side)
-    return len(range(step // 2, size[0], step)) * len(range(step // 2, size[1], step))
+    rows, columns = (range(length)[every] for length, every in zip(size, _every(size, side), strict=True))
+    return len(rows) * len(columns)
 
 
 def _every_nth(said: Float32[np.ndarray, "f h w"], side: int) -> Float32[np.ndarray, "f r c"]:
     """Every n-th pixel, so that no side is longer than asked; a copy, which lets go of the rest."""
-    step = _step((said.shape[1], said.shape[2]), side)
-    return said[:, step // 2 :: step, step // 2 :: step].copy()
+    rows, columns = _every((said.shape[1], said.shape[2]), side)
+    return said[:, rows, columns].copy()

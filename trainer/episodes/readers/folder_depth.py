@@ -59,6 +59,8 @@ def depth_clip(paths: list[Path], root: Path, unit: float, size: tuple[int, int]
     if not (paths if stack is None else len(stack)):
         raise EpisodeError(f"{paths[0] if paths else root}: holds no depth")
     first = counts(0).shape
+    if not min(first):
+        raise EpisodeError(f"{paths[0]}: has {_sides(first)} pixels")
     length, cut = good_until(paths, counts) if stack is None else (len(stack), "")
     notes = [cut] if cut else []
     if first != size:
