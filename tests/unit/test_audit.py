@@ -26,7 +26,7 @@ from workbench.audit.finding import Finding, Unchecked
 from workbench.audit.gripper import following
 from workbench.audit.measured import Measured
 from workbench.audit.planes import fit_affine, ray_factor
-from workbench.audit.timing import tool_jumps
+from workbench.audit.timing import check_timing, tool_jumps
 
 ASSETS = Path(__file__).parents[2] / "assets" / "episodes"
 SOUP = ASSETS / "libero_object-alphabet-soup-0"
@@ -132,6 +132,22 @@ def test_unreadable_frame_is_an_episode_error() -> None:
 
     with pytest.raises(EpisodeError, match="damaged"):
         audit(Broken(make_recording(length=20)))
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [("timestamp", 1.0), ("robot/time_ms", 1e-3), ("state.t_ns", 1e-9), ("ros_stamp", 1.0), ("stamps_us", 1e-6)],
+)
+def test_times_are_known_by_many_names_and_in_their_unit(name: str, unit: float) -> None:
+    recording = make_recording(length=12)
+    seconds = np.arange(12) / recording.info.control_hz
+    seconds[7:] += 0.5
+    wrong = dataclasses.replace(recording, features={name: seconds[:, None] / unit, "lifetime_left": np.ones((12, 1))})
+    answers = check_timing(Measured(MemoryEpisode(wrong)))
+    late = [answer for answer in answers if isinstance(answer, Finding) and answer.where == name]
+    assert len(late) == 1, late
+    usual = 1000 / recording.info.control_hz
+    assert f"after step 6: {usual + 500:.1f} ms" in late[0].detail
 
 
 def test_evidence_is_a_picture_with_a_caption() -> None:

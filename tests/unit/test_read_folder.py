@@ -227,6 +227,19 @@ def test_images_of_another_kind_say_what_is_read(tmp_path: Path) -> None:
         READER.open(tmp_path, 0)
 
 
+def test_frames_that_come_unevenly_are_said(tmp_path: Path) -> None:
+    for name, choice in (("even", "1"), ("uneven", "not(between(n,3,5))")):
+        path = tmp_path / f"{name}.mp4"
+        write_video(path, plain_frames(0, 0, 12), codec=("libx264", "-vf", f"select='{choice}'", "-fps_mode", "vfr"))
+    even, uneven = (READER.open(tmp_path / f"{name}.mp4", 0).info for name in ("even", "uneven"))
+    assert (even.length, even.notes) == (12, ())
+    assert uneven.length == 9
+    assert uneven.notes == (
+        f"uneven.mp4: 1 of 8 frames are not evenly spaced (frame 3 comes {4 / FPS:.3f} s after the one before); "
+        f"its frames are taken as if they came at {FPS} a second",
+    )
+
+
 def test_a_cut_video_opens_up_to_its_last_good_frame_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "cut.mp4"
     noise = np.random.default_rng(0).integers(0, 255, (30, *SIZE, 3), np.uint8)

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from model.errors import UnsafeFileError
 
@@ -39,6 +40,7 @@ _MOST_VIEWS = 8  # more videos beside one meta.yaml are trials, not cameras
 _SEQUENCE = 5  # images that are numbered one by one; fewer, or with gaps, may be anything
 _DEPTH = re.compile(r"^(?P<view>.+)_depth$|^depth_(?P<also>.+)$|^(?P<alone>depth)$")
 _MAX_IMAGES = 1_000_000
+_UNEVEN = 0.5  # of the usual interval
 
 
 @dataclass
@@ -110,7 +112,21 @@ def video_clip(path: Path, root: Path) -> Clip:
     note = ""
     if video.complaint:
         note = f"only the first {video.readable} frames of {path.name} can be read: it is damaged ({video.complaint})"
+    elif uneven := _unevenness(video.times):
+        note = f"{path.name}: {uneven}; its frames are taken as if they came at {video.rate:g} a second"
     return Clip(length=video.readable, size=video.size, rgb=video.frame, rate=video.rate, note=note)
+
+
+def _unevenness(times: Float[np.ndarray, " f"]) -> str:
+    """What is uneven in the times of a video's frames, "" if they come at one rate but for rounding."""
+    interval = np.diff(times)
+    usual = float(np.median(interval)) if len(interval) else 0.0
+    late = np.flatnonzero(abs(interval - usual) > _UNEVEN * usual)
+    if not len(late):
+        return ""
+    at = int(late[np.argmax(interval[late])])
+    worst = f"frame {at + 1} comes {interval[at]:.3f} s after the one before"
+    return f"{len(late)} of {len(interval)} frames are not evenly spaced ({worst})"
 
 
 def image_clip(paths: list[Path], root: Path) -> Clip:
