@@ -69,9 +69,9 @@ class Progress:
     LAYOUT = struct.Struct("<7q3d")
 
     def write(self, shared: mmap.mmap) -> None:
-        """Into the file."""
-        self.LAYOUT.pack_into(
-            *(shared, 0, self.at, self.refused, self.accepted, self.slowest_at, self.rss_kb, self.contained),
+        """Into the file, in one copy: `pack_into` would show zeros for a moment."""
+        shared[: self.LAYOUT.size] = self.LAYOUT.pack(
+            *(self.at, self.refused, self.accepted, self.slowest_at, self.rss_kb, self.contained),
             *(self.started, self.slowest_s, self.cpu_s, self.began_s),
         )
 
