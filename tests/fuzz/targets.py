@@ -8,6 +8,7 @@ from pathlib import Path
 
 from . import seeds
 from .mutate import Seed
+from .seeds_mcap import mcap_seeds
 
 CHILD = ("subprocess.Popen",)  # a library or decoder in a process of its own
 
@@ -283,7 +284,7 @@ TARGETS: dict[str, Target] = {
     "pickle": Target(file="auto_lang_ann.npy", seeds=seeds.pickle_seeds, words=_PICKLE, read=_read_pickle),
     "hdf5": Target(file="a.hdf5", seeds=seeds.hdf5_seeds, words=_HDF5, read=_read_hdf5, allowed=CHILD),
     "tfrecord": Target(file="a.tfrecord", seeds=seeds.tfrecord_seeds, words=(b"steps/", b"\x0a"), read=_read_tfrecord),
-    "mcap": Target(file="a.mcap", seeds=seeds.mcap_seeds, words=_MCAP, read=_read_mcap),
+    "mcap": Target(file="a.mcap", seeds=mcap_seeds, words=_MCAP, read=_read_mcap),
     "parquet": Target(
         file="a.parquet",
         seeds=seeds.parquet_seeds,

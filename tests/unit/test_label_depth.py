@@ -241,9 +241,9 @@ def test_a_temporal_model_gets_large_frames_reduced_and_its_scale_all_the_same(
 
 @pytest.mark.parametrize("size", [(2, 640), (640, 1), (48, 64)])
 def test_of_a_narrow_image_something_is_kept(size: tuple[int, int]) -> None:
-    kept = depth_clip._every_nth(np.zeros((1, *size), np.float32), 128)
+    kept = depth_clip._every_nth(np.zeros((1, *size), np.float32), 128)  # pyright: ignore[reportPrivateUsage]
     assert 1 <= min(kept.shape) <= max(kept.shape) <= 128
-    assert kept.size == depth_clip._kept_pixels(size, 128)
+    assert kept.size == depth_clip._kept_pixels(size, 128)  # pyright: ignore[reportPrivateUsage]
 
 
 def test_clips_that_are_too_long_are_refused_before_they_are_looked_at(
