@@ -135,6 +135,9 @@ def tell_apart(places: Sequence[Path]) -> list[str]:
     same = 0
     while len({tail[same] for tail in parts}) == 1 and all(len(tail) > same + 1 for tail in parts):
         same += 1
+    for depth in range(same, min(map(len, parts))):  # one folder's name may do alone
+        if len({tail[depth] for tail in parts}) == len(set(parts)):
+            return [tail[depth] for tail in parts]
     end = same + 1
     while len({tail[same:end] for tail in parts}) < len(set(parts)):
         end += 1

@@ -67,6 +67,7 @@ def test_rows_that_would_read_the_same_say_where_they_lie(root: Path) -> None:
     ("places", "apart"),
     [
         (["/data/new/training", "/data/old/training"], ["new", "old"]),
+        (["/new/a.hdf5", "/old/a.hdf5", "/packed/0"], ["new", "old", "packed"]),
         (["/x/a/training", "/y/a/training", "/y/b/training"], ["x/a", "y/a", "y/b"]),
         (["/training", "/a/training"], ["/", "a"]),
         (["/a/one", "/a/two", "/a/two"], ["one", "two", "two"]),

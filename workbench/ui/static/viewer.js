@@ -36,7 +36,7 @@ function mountSceneAttention(root, scene) {
 
 class Scene {
   constructor(host, note, version) {
-    Object.assign(this, { host, note, version, viewer: null, starting: null });
+    Object.assign(this, { host, note, loading: note.textContent, version, viewer: null, starting: null });
     Object.assign(this, { clip: null, recording: null, channel: null, sent: new Set(), wanted: null, busy: false });
     Object.assign(this, { soughtAt: -Infinity, sought: null, timer: 0 });
     Object.assign(this, { question: null, coloured: "" });
@@ -78,7 +78,7 @@ class Scene {
         this.wanted = null;
         if (clip !== this.clip) await this.#open(clip);
         await this.#seek(frame.t);
-        this.note.textContent = ""; // the scene is there; what the policy foresees is added when it is computed
+        this.note.textContent = ""; // what was wrong at another time; what the policy foresees comes when it is computed
         if (frame.origin !== "recorded" && !this.wanted) {
           await this.#add(frame.t, clip);
           await this.#addColours(frame.t, clip);
@@ -92,6 +92,7 @@ class Scene {
 
   async #open(clip) {
     const query = { episode: clip.episode.id, checkpoint: clip.checkpoint?.id };
+    this.note.textContent = this.loading;
     this.channel?.close();
     this.channel = null;
     this.clip = null; // what the viewer says from here on is about no clip of ours
@@ -103,6 +104,7 @@ class Scene {
     this.sent = new Set();
     this.coloured = "";
     await this.#settle();
+    this.note.textContent = "";
     this.clip = clip;
     this.host.dataset.episode = clip.episode.id;
   }
