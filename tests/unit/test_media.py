@@ -185,6 +185,12 @@ def test_an_image_is_upright_however_the_camera_was_held(orientation: int, kind:
     assert image_size(buffer.getvalue(), "here") == upright.shape[:2]
 
 
+def test_the_largest_image_fits_into_the_child_s_memory() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8192, MAX_PIXELS // 8192)).save(buffer, "PNG", compress_level=1)
+    assert decode_image(buffer.getvalue(), "large").shape == (MAX_PIXELS // 8192, 8192, 3)
+
+
 def test_grey_of_16_bits_keeps_its_shades() -> None:
     shades = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
     image = decode_image(png(shades), "here")

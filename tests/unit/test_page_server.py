@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI, Request, Response
 from fastapi.testclient import TestClient
 
 from tests.factories import make_recording
 from trainer.episodes.packed import save_packed
 from workbench.catalog import Catalog
+from workbench.ui.answer import answer
 from workbench.ui.desk import Desk
 from workbench.ui.server import Guard, make_server, static_version
 from workbench.ui.viewer import Viewer
@@ -32,6 +34,16 @@ def test_opening_lists_ids_and_no_path(server: TestClient, tmp_path_factory: pyt
     assert answer.json()["clip"]["steps"] == [0, 2, 4, 6]
     assert answer.json()["clip"]["checkpoint"] is None
     assert str(tmp_path_factory.getbasetemp()) not in answer.text
+
+
+def test_a_name_that_is_no_text_reaches_the_browser() -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    async def said(request: Request) -> Response:
+        return await answer(request, lambda _: {"name": "bad\udcff"})
+
+    assert TestClient(app).get("/").json() == {"name": "bad\udcff"}
 
 
 def test_a_recorded_frame_needs_no_policy(server: TestClient) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import anyio.to_thread
 from fastapi import Request
@@ -22,6 +24,13 @@ _GONE = 499
 """The browser no longer waits; nobody reads this answer."""
 
 
+class _Escaped(JSONResponse):
+    """JSON in ASCII: names of files and columns may hold bytes that are no text, which UTF-8 cannot carry."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
 async def answer(request: Request, work: Callable[[threading.Event], Json | Response]) -> Response:
     """Runs `work(cancel)` on a thread.
 
@@ -36,20 +45,20 @@ async def answer(request: Request, work: Callable[[threading.Event], Json | Resp
         return Response(status_code=_GONE)
     except WorkbenchError as error:
         told: Callable[[str], str] = getattr(request.app.state, "told", str)  # set by `make_server`
-        return JSONResponse({"error": told(str(error))}, status_code=422)
+        return _Escaped({"error": told(str(error))}, status_code=422)
     except Exception:
         _log.exception("request %s failed", request.url.path)
-        return JSONResponse({"error": "an error of ours, not of your data; the terminal has it"}, status_code=500)
+        return _Escaped({"error": "an error of ours, not of your data; the terminal has it"}, status_code=500)
     finally:
         watcher.cancel()
-    return result if isinstance(result, Response) else JSONResponse(result)
+    return result if isinstance(result, Response) else _Escaped(result)
 
 
 async def unreadable(_: Request, error: RequestValidationError) -> Response:
     """The answer to a query that lacks a field or has one of another kind: names it, but repeats nothing of it."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"][1:]) or "body"
-    return JSONResponse({"error": f"this request's `{field}` cannot be read: {first['msg']}"}, status_code=422)
+    return _Escaped({"error": f"this request's `{field}` cannot be read: {first['msg']}"}, status_code=422)
 
 
 async def _set_when_gone(request: Request, cancel: threading.Event) -> None:

@@ -46,7 +46,8 @@ def colours(data: bytes, where: str, most: int) -> tuple[dict[str, Any], Buffers
         orientation, pixels = _orientation(image), _loaded(image, where)
         if pixels.mode in _GREY_16:  # `convert` alone would clip at 255
             pixels = pixels.convert("I").point(lambda value: value * (1 / 257)).convert("L")
-        pixels = pixels.convert("RGB")
+        if pixels.mode != "RGB":  # `convert` would copy it, and memory is bounded
+            pixels = pixels.convert("RGB")
         if orientation in _UPRIGHT:
             pixels = pixels.transpose(_UPRIGHT[orientation])
         return {"size": [pixels.height, pixels.width]}, (pixels.tobytes(),)
