@@ -178,11 +178,13 @@ class Uploads:
         with self._lock:
             names = [name for name, home in self._spaces.items() if home.last_seen < limit]
             expired = {name: self._spaces.pop(name) for name in names}
-        for home in expired.values():
-            self._drop(home)
-            shutil.rmtree(home.folder, ignore_errors=True)
-        for name in expired:
-            self._gone(name)
+        for name, home in expired.items():
+            try:
+                self._drop(home)
+                shutil.rmtree(home.folder, ignore_errors=True)
+                self._gone(name)
+            except Exception:  # whatever it was, the spaces of others must expire too
+                _log.exception("removing an expired space failed")
 
     def close(self) -> None:
         """Removes everything."""
@@ -261,7 +263,4 @@ class Uploads:
     def _look_for_expired(self) -> None:
         while True:
             time.sleep(_LOOK_EVERY)
-            try:
-                self.expire()
-            except Exception:  # whatever it was, the spaces of others must expire too
-                _log.exception("removing expired uploads failed; trying again")
+            self.expire()

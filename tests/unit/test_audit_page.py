@@ -213,7 +213,7 @@ def test_settings_are_listed_and_removed_by_an_id(client: TestClient, desk: Audi
 def test_a_damaged_setting_is_said_and_does_not_break_the_tab(client: TestClient, desk: AuditDesk) -> None:
     run = examine(client, desk)
     client.post(f"/api/audit/runs/{run}/apply/0")
-    next(settings_folder().iterdir()).write_text("{")
+    next(settings_folder().glob("*.json")).write_text("{")
     source = client.get("/api/audit/source", params={"episode": only_id(desk)}).json()
     assert "sources remove" in source["problem"]
     assert client.get("/api/audit/settings").json() == {"settings": []}

@@ -14,6 +14,7 @@ from tests.calvin_factory import write_calvin_split
 from tests.foreign_factories import SIZE, plain_frames, png, shown_frame
 from trainer.episodes.export import export, main
 from trainer.episodes.open import find_episodes, open_episode
+from trainer.episodes.writers.lerobot_images import _feature_name
 
 ROOT = Path(__file__).parents[2]
 REAL = ROOT.parent / "shared/data"
@@ -55,6 +56,15 @@ def test_lerobot_takes_every_camera_and_a_single_column(lab: Path, tmp_path: Pat
     stats = json.loads((tmp_path / "out/meta/stats.json").read_text())
     assert stats["observation.state.force"]["mean"] == [1.5]
     assert back.info.outcome == "failure"
+
+
+@pytest.mark.parametrize("cameras", [("a", "a_depth"), ("a_depth", "a")])
+def test_no_camera_takes_the_place_of_anothers_depth(cameras: tuple[str, str]) -> None:
+    taken = set[str]()
+    for camera in cameras:
+        name = _feature_name(camera, taken, has_depth=True)
+        assert not {name, f"{name}_depth"} & taken
+        taken |= {name, f"{name}_depth"}
 
 
 def test_a_gap_in_a_column_stays_a_gap(lab: Path, tmp_path: Path) -> None:

@@ -134,6 +134,7 @@ def test_arrays_of_numpy(tmp_path: Path) -> None:
         ("state.csv", "a,b\n1,2\n3\n4,5\n", "row 2 has 1 cells, the line of names has 2"),
         ("state.csv", "a,b\n1,2,3\n4,5\n", "row 1 has 3 cells"),
         ("state.csv", "a,b\ng,x\n", "'a', 'b' are none"),
+        ("state.csv", "a\tb\n1,234\tx\n", "'a', 'b' are none"),  # a thousand or 1.234: nobody knows
         ("state.csv", "a\n" + "nan\n" * LENGTH, "no column of numbers"),
         ("actions.json", '{"a": [[[1]]]}', "no column of numbers"),
         ("actions.json", '[{"a": 1}, {"b": 1}]', "columns of the first"),

@@ -45,6 +45,9 @@ def test_a_number_sign_in_a_folders_own_name_is_part_of_it(episodes: Path) -> No
     assert open_episode(folder).name == f"{folder}#0"
     assert find_episodes(folder) == find_episodes(f"{folder}#0") == [f"{folder}#0"]
     assert split_name(f"{folder}#0") == (folder, 0)
+    (episodes / "task-1" / "trial").mkdir()  # now the name alone would be its third episode's
+    assert split_name(str(folder)) == (episodes / "task-1" / "trial", 2)
+    assert open_episode(f"{folder}#0").name == f"{folder}#0"
 
 
 def test_a_file_that_the_user_names_may_be_a_link(tmp_path: Path) -> None:

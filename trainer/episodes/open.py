@@ -102,9 +102,12 @@ def looked_for() -> str:
 
 
 def split_name(name: str) -> tuple[Path, int]:
-    """PATH#INDEX -> path and index; a name without #INDEX, such as that of a folder `trial#2`, means index 0."""
+    """PATH#INDEX -> path and index; a name without #INDEX means index 0.
+
+    A folder `trial#2` is named by that, unless a `trial` lies beside it: then it is `trial#2#0`.
+    """
     path, mark, index = name.rpartition("#")
-    if mark and index.isascii() and index.isdigit() and not os.path.exists(name):
+    if mark and index.isascii() and index.isdigit() and (os.path.exists(path) or not os.path.exists(name)):
         return Path(path), int(index)
     return Path(name), 0
 

@@ -107,7 +107,7 @@ class Video:
     @property
     def rate(self) -> float:
         """Frames a second: the median over the clip, without the last digits of its clock; 1.0 for a single frame."""
-        return 1.0 if len(self) < 2 else round(1 / float(np.median(np.diff(self.times))), 4)
+        return 1.0 if len(self) < 2 else float(f"{1 / np.median(np.diff(self.times)):.6g}")
 
     @cached_property
     def size(self) -> tuple[int, int]:

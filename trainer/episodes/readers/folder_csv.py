@@ -12,7 +12,7 @@ from pathlib import Path
 
 from model.errors import EpisodeError, UnsafeFileError
 
-MAX_ROWS, MAX_COLUMNS = 1_000_000, 512
+MAX_ROWS, MAX_COLUMNS, MAX_CELLS = 1_000_000, 512, 8_000_000
 _SEPARATORS = ",;\t"
 _HEAD = 1 << 16  # characters in which the first line is looked for
 _WORDS = {"": math.nan, "na": math.nan, "n/a": math.nan, "null": math.nan, "none": math.nan, "true": 1.0, "false": 0.0}
@@ -26,7 +26,7 @@ def read_csv(path: Path) -> tuple[dict[str, list[float] | None], list[str]]:
 
     Raises:
         EpisodeError: No line of names, or a line with more or fewer cells.
-        UnsafeFileError: More rows or columns than a recording has.
+        UnsafeFileError: More rows, columns or cells than a recording has.
     """
     try:
         data = path.read_bytes()
@@ -36,7 +36,7 @@ def read_csv(path: Path) -> tuple[dict[str, list[float] | None], list[str]]:
         separator = _separator(text[:_HEAD])
         rows = (row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row)
         names, first = _names(rows, path)
-        lines = [*first, *itertools.islice(rows, MAX_ROWS + 1)]
+        lines = [*first, *itertools.islice(_at_most(MAX_CELLS, rows, path), MAX_ROWS + 1)]
     except (csv.Error, OSError) as error:
         raise EpisodeError(f"{path}: cannot be read as CSV ({error})") from None
     if len(lines) > MAX_ROWS or len(names) > MAX_COLUMNS:
@@ -51,10 +51,18 @@ def read_csv(path: Path) -> tuple[dict[str, list[float] | None], list[str]]:
     columns: dict[str, list[float] | None] = {}
     for at, name in enumerate(names):
         if name:
-            columns[name] = _numbers([line[at] for line in lines], decimal_comma=separator != ",")
+            columns[name] = _numbers([line[at] for line in lines], decimal_comma=separator == ";")
         elif any(line[at] for line in lines):
             notes.append(f"column {at + 1} left out: it has no name")
     return columns, notes
+
+
+def _at_most(cells: int, rows: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
+    for row in rows:
+        cells -= len(row)
+        if cells < 0:
+            raise UnsafeFileError(f"{path}: more than {MAX_CELLS} cells")
+        yield row
 
 
 def _separator(head: str) -> str:

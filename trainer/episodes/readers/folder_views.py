@@ -34,7 +34,11 @@ _OTHER_IMAGES = frozenset({".bmp", ".webp", ".tif", ".tiff", ".gif", ".heic", ".
 _OTHER_VIDEOS = frozenset({".ts", ".flv", ".gif", ".wmv", ".mpg", ".mpeg", ".3gp", ".bag", ".svo"})
 _SAYS_ONE_RECORDING = {
     *(f"{stem}{suffix}" for stem in ("meta", "camera") for suffix in (".yaml", ".yml", ".json")),
-    *(f"{stem}{suffix}" for stem in ("state", "states", "action", "actions") for suffix in (".csv", ".json", ".npz")),
+    *(
+        f"{stem}{kind}"
+        for stem in ("state", "states", "action", "actions")
+        for kind in (".csv", ".json", ".npz", ".npy")
+    ),
 }
 _MOST_VIEWS = 8  # more videos beside one meta.yaml are trials, not cameras
 _SEQUENCE = 5  # images that are numbered one by one; fewer, or with gaps, may be anything

@@ -55,7 +55,7 @@ def image_columns(one: Trajectory) -> dict[str, ImageColumn]:
                 size, lambda row, view=view: episode.depth(view, steps[row]), is_depth=True
             )
     for name, camera in episode.others.items():  # their frames are counted like our rows
-        key = _feature_name(name, columns)
+        key = _feature_name(name, {*columns, *(f"{column}_depth" for column in columns)}, camera.depth is not None)
         columns[key] = ImageColumn(camera.size, camera.rgb)
         if camera.depth is not None:
             columns[f"{key}_depth"] = ImageColumn(camera.size, camera.depth, is_depth=True)
@@ -71,10 +71,10 @@ def png_of(image: np.ndarray, column: ImageColumn) -> bytes:
     return buffer.getvalue()
 
 
-def _feature_name(camera: str, taken: dict[str, ImageColumn]) -> str:
-    """LeRobot's names hold no slash; a name that another camera has already gets an underscore."""
+def _feature_name(camera: str, taken: set[str], has_depth: bool) -> str:
+    """LeRobot's names hold no slash; what another camera or its depth is called already gets an underscore."""
     name = PREFIX + re.sub(r"[^\w.-]+", "_", camera.removeprefix(PREFIX)).strip("_.")
-    while name in taken:
+    while name in taken or (has_depth and f"{name}_depth" in taken):
         name += "_"
     return name
 

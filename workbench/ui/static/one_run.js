@@ -5,6 +5,7 @@ const GOING = ["waiting", "running"];
 
 export function oneRun(path, periodMs) {
   let run = null;
+  let turn = 0; // how often one was begun: of two that begin at once only the last goes on
 
   // Ends the run before, starts one by `begin` (which gives its name) and tells each of its states. The last state with
   // the run's name, or null where another run has taken its place.
@@ -12,7 +13,12 @@ export function oneRun(path, periodMs) {
     const before = run;
     run = null;
     if (before) await sendJson("DELETE", `${path}/${before}`);
+    const begun = ++turn;
     const mine = await begin();
+    if (begun !== turn) {
+      await sendJson("DELETE", `${path}/${mine}`);
+      return null;
+    }
     run = mine;
     try {
       for (;;) {
