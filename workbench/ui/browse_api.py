@@ -54,7 +54,7 @@ def _add_list_routes(api: APIRouter, desk: Desk) -> None:
         request: Request, search: Annotated[Search, Depends(_search)], offset: int = 0, limit: int = 100
     ) -> Response:
         """Part of the list. Who looks at it will choose an episode: what reads files is started meanwhile."""
-        if not looked_at.is_set():
+        if limit > 1 and not looked_at.is_set():  # one row: the page that opens asks how far the listing is
             looked_at.set()
             threading.Thread(target=start_all, daemon=True).start()
         page, space = Page(offset=offset, limit=limit), visitor(request)

@@ -36,7 +36,7 @@ async function pump() {
     const clip = state.clip;
     wanted = null;
     try {
-      if (!state.frame || state.frame.view !== state.view) await showRecorded(t);
+      if (!clip.checkpoint || !state.frame || state.frame.view !== state.view) await showRecorded(t);
       if (!clip.checkpoint) continue;
       await painted; // loading the policy would slow the server down while the page is still being built
       if (!kept.has(key(t))) emit("status", text.predicting);
@@ -45,9 +45,11 @@ async function pump() {
       emit("status", "");
       report("frame", "");
     } catch (error) {
-      emit("status", "");
       if (clip === state.clip) await showRecorded(t).catch(() => {});
+      emit("status", "");
       report("frame", error.message);
+    } finally {
+      emit("settled", t); // as much of it as there will be is on the screen
     }
   }
   busy = false;

@@ -34,8 +34,8 @@ function mountTransport(root) {
     const pause = (1000 * (steps[index + 1] - state.t)) / hz - (performance.now() - shownAt);
     return setTimeout(() => playing && goTo(steps[index + 1]), Math.max(pause, 0));
   };
-  on("frame", (frame) => {
-    if (!playing || frame.t !== state.t || (frame.origin === "recorded" && state.clip.checkpoint)) return;
+  on("settled", (t) => {
+    if (!playing || t !== state.t) return;
     advance();
     shownAt = performance.now();
   });
