@@ -239,17 +239,17 @@ def _depth_range(episode: Episode, view: View) -> tuple[float, float, float]:
     """Low, high and median of the valid true depth, metres."""
     steps = episode.frame_steps
     chosen = steps[np.linspace(0, len(steps) - 1, min(_SAMPLED_FRAMES, len(steps))).astype(int)]
-    values = np.concatenate([_valid_depth(episode, view, int(step)) for step in chosen])
+    found, errors = list[np.ndarray](), list[EpisodeError]()
+    for step in chosen:
+        try:
+            depth = episode.depth(view, int(step))
+            found.append(depth[np.isfinite(depth)])
+        except EpisodeError as error:  # a damaged image is said at its step; damage everywhere is said at once
+            errors.append(error)
+    if not found:
+        raise errors[0]
+    values = np.concatenate(found)
     if not values.size:
         return 0.0, 1.0, 0.5
     low, middle, high = np.percentile(values, (2, 50, 98))
     return float(low), float(max(high, low + 1e-3)), float(middle)
-
-
-def _valid_depth(episode: Episode, view: View, step: int) -> Float[np.ndarray, " n"]:
-    """Metres; nothing of a damaged image, which the step itself complains about."""
-    try:
-        depth = episode.depth(view, step)
-    except EpisodeError:
-        return np.empty(0, np.float32)
-    return depth[np.isfinite(depth)]
