@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
-
-from trainer.episodes.media.images import decode_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,6 +56,8 @@ def legend(ax: Any) -> None:
 
 def drawn(figure: Figure, caption: str) -> Picture:
     """The figure's pixels."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return Picture(image=decode_image(buffer.getvalue(), caption), caption=caption)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Picture(image=np.array(canvas.buffer_rgba())[..., :3].copy(), caption=caption)

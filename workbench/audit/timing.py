@@ -7,7 +7,6 @@ images change when the tool moves, or some frames later?
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,6 +16,7 @@ from jaxtyping import Float, Integer
 
 from trainer.episodes.source_settings import SourceSetting
 
+from ..clocks import is_clock, stated_unit
 from .answers import Answer, checked, sentence, unchecked
 from .finding import Finding, Kind
 from .measured import Measured
@@ -28,8 +28,6 @@ _JUMP, _LEAST_JUMP = 2.5, 0.008  # times the neighbours' travel, and metres
 _FREEZE = 0.004  # metres of the tool between two identical images
 _LAGS = 8  # frames
 _LAG_GAIN = 0.08  # of correlation over none, that a lag must win
-_TIMES = re.compile(r"(?:(?:.*_)?(?:time|stamp|timestamp)s?|t)(?:_(?P<unit>ns|us|ms|s|sec|secs|seconds))?")
-_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3}  # seconds
 
 
 def check_timing(measured: Measured) -> list[Answer]:
@@ -53,19 +51,19 @@ def _finding(where: str, title: str, detail: str, fix: str, confidence: float, *
 def _times(measured: Measured) -> list[Answer]:
     info = measured.episode.info
     found = [
-        (name, np.asarray(column, np.float64).reshape(len(column), -1)[:, 0], named["unit"])
+        (name, np.asarray(column, np.float64).reshape(len(column), -1)[:, 0])
         for name, column in measured.episode.features.items()
-        if (named := _TIMES.fullmatch(name.rpartition(".")[2].rpartition("/")[2].lower()))
+        if is_clock(name)
     ]
     if not found:
         return [unchecked(Kind.TIMING, "timestamps", "no timestamps are recorded")]
     answers: list[Answer] = []
-    for name, times, stated in found:
+    for name, times in found:
         interval = np.diff(times)
         if len(times) < 5 or not np.isfinite(times).all() or np.median(interval) <= 0:
             answers.append(unchecked(Kind.TIMING, name, "too few times, or none that go forward"))
             continue
-        unit = _UNITS.get(stated, 1.0) if stated else _unit_of(float(np.median(interval)))
+        unit = stated_unit(name) or _unit_of(float(np.median(interval)))
         rate = 1 / (float(np.median(interval)) * unit)
         said = f"every {1000 * unit * float(np.median(interval)):.2f} ms, at most {1000 * unit * interval.max():.2f} ms"
         answers.append(checked(Kind.TIMING, name, said))

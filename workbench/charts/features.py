@@ -19,6 +19,7 @@ from jaxtyping import Float, Integer
 
 from trainer.episodes.episode import Episode
 
+from ..clocks import is_clock
 from .timeline import Figure, figure_layout, line
 
 # Okabe and Ito's colours, which colour-blind readers tell apart, without the two that vanish on white or on black.
@@ -28,7 +29,6 @@ MOST_POINTS = 600
 """Steps drawn of a line; of longer episodes every k-th, which the page says."""
 MOST_TOGETHER = 16
 """Columns of one table that share a figure: two arms of seven joints and a gripper."""
-_TIMES = ("time", "timestamp", "timestamps", "stamp", "t")  # a clock beside metres leaves nothing of them to be seen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +92,8 @@ def _tables(features: Mapping[str, Float[np.ndarray, "t n"]]) -> dict[str, list[
     """TABLE -> its features TABLE/COLUMN of one number a step, without clocks; a table of too many is left out."""
     tables: dict[str, list[str]] = {}
     for name, values in features.items():
-        table, _, column = name.rpartition("/")
-        if table and values.shape[1] == 1 and column.lower() not in _TIMES:
+        table = name.rpartition("/")[0]
+        if table and values.shape[1] == 1 and not is_clock(name):  # beside a clock nothing is seen of metres
             tables.setdefault(table, []).append(name)
     return {
         table: columns

@@ -24,6 +24,7 @@ from ..media.video import Video, is_video
 from ..safe_path import plain_file
 from .folder_images import good_until, image_bytes
 from .folder_names import entries
+from .folder_tables import SUFFIXES
 from .views import STATIC_WORDS, WRIST_WORDS, words_of
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi"})
@@ -34,11 +35,7 @@ _OTHER_IMAGES = frozenset({".bmp", ".webp", ".tif", ".tiff", ".gif", ".heic", ".
 _OTHER_VIDEOS = frozenset({".ts", ".flv", ".gif", ".wmv", ".mpg", ".mpeg", ".3gp", ".bag", ".svo"})
 _SAYS_ONE_RECORDING = {
     *(f"{stem}{suffix}" for stem in ("meta", "camera") for suffix in (".yaml", ".yml", ".json")),
-    *(
-        f"{stem}{kind}"
-        for stem in ("state", "states", "action", "actions")
-        for kind in (".csv", ".json", ".npz", ".npy")
-    ),
+    *(f"{stem}{suffix}" for stem in ("state", "states", "action", "actions") for suffix in SUFFIXES),
 }
 _MOST_VIEWS = 8  # more videos beside one meta.yaml are trials, not cameras
 _SEQUENCE = 5  # images that are numbered one by one; fewer, or with gaps, may be anything

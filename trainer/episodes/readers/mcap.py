@@ -19,7 +19,7 @@ from jaxtyping import Float, Integer
 from model.errors import EpisodeError, UnsafeFileError
 
 from ..camera import Camera
-from ..episode import Episode, EpisodeInfo
+from ..episode import STATE_NAMES, Episode, EpisodeInfo
 from ..identity import content_hash
 from ..lazy import LazyEpisode, Numbers
 from ..rotations import quaternion
@@ -35,7 +35,7 @@ from .views import split_views, words_of
 _NANO = 1e-9
 _LAG = 2.0  # periods of the static camera; more is said
 _MAX_JOINTS = 128
-_POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")
+_POSE = STATE_NAMES[:7]
 
 
 class McapReader:

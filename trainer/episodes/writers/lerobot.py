@@ -21,6 +21,7 @@ import numpy as np
 
 from model.errors import EpisodeError
 
+from ..episode import STATE_NAMES
 from .lerobot_images import ImageColumn, image_columns, png_of
 from .lerobot_stats import FeatureStats, ImageStats
 from .trajectory import Trajectory
@@ -36,7 +37,6 @@ _DATA, _EPISODES = (
 )
 _FILE_MB, _FILES_A_CHUNK = 100, 1000
 _ROWS = 64  # a row group; each is decoded as a whole
-_STATE = ["x", "y", "z", "qw", "qx", "qy", "qz", "gripper"]
 _ACTION = ["dx", "dy", "dz", "rx", "ry", "rz", "gripper"]
 _INDICES = ("frame_index", "episode_index", "index", "task_index")
 _SUCCESS = "next.success"
@@ -186,7 +186,7 @@ def _features(one: Trajectory, *, judged: bool) -> dict[str, Any]:
     features |= {name: {"dtype": "int64", "shape": [1], "names": None} for name in _INDICES}
     if judged:
         features[_SUCCESS] = {"dtype": "bool", "shape": [1], "names": None}
-    entries = {"observation.state": _STATE, "action": _ACTION}
+    entries = {"observation.state": list(STATE_NAMES), "action": _ACTION}
     for name, values in _numbers(one).items():
         own = entries.get(name) if name not in one.episode.features else None
         features[name] = {"dtype": "float64", "shape": [values.shape[1]], "names": own}
