@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 
 from .codecs import quantise_depth
-from .episode import View
+from .episode import VIEWS, View
 from .recording import Recording
-from .schema import FEATURE, STREAM_KINDS, VIEWS, Encoding, EpisodeMeta, StreamKind, ViewMeta, meta_to_json
+from .schema import FEATURE, STREAM_KINDS, Encoding, EpisodeMeta, StreamKind, ViewMeta, meta_to_json
 
 Codec = Literal["jpeg", "delta"]
 

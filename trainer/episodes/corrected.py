@@ -27,10 +27,10 @@ from model.errors import ConfigError
 from .base import StreamEpisode
 from .camera import Camera
 from .corrections import metric, stored_pixels, turned, view_intrinsics, view_pose
-from .episode import ActionSpace, Episode, EpisodeInfo, View
+from .episode import VIEWS, ActionSpace, Episode, EpisodeInfo, View
 from .lazy import LazyEpisode, Numbers
 from .schema import StreamKind
-from .source_settings import VIEWS, SourceSetting, Turn, ViewSetting
+from .source_settings import SourceSetting, Turn, ViewSetting
 from .streams import Stream
 
 _Convert = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]

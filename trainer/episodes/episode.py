@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Integer, UInt8
@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Integer, UInt8
 from .camera import Camera
 
 View = Literal["static", "wrist"]
+VIEWS: tuple[View, ...] = get_args(View)
 DepthScale = Literal["metric", "relative"]
 DepthOrigin = Literal["true", "pseudo"]
 Outcome = Literal["success", "failure"]

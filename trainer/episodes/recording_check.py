@@ -7,8 +7,9 @@ import numpy as np
 from model.errors import EpisodeError
 
 from .content import array_shape, recording_arrays, recording_meta
+from .episode import VIEWS
 from .recording import Recording
-from .schema import FEATURE, VIEWS, EpisodeMeta
+from .schema import FEATURE, EpisodeMeta
 
 
 def check_recording(recording: Recording) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from model.errors import EpisodeError
 
-from .episode import ActionSpace, DepthOrigin, DepthScale, EpisodeInfo, Outcome, View
+from .episode import VIEWS, ActionSpace, DepthOrigin, DepthScale, EpisodeInfo, Outcome, View
 
 SCHEMA = "foresight-episode"
 VERSION = 1
@@ -29,7 +29,6 @@ FEATURE = "feature."  # before the name of a source's own numeric feature in ARR
 Encoding = Literal["compressed", "mapped"]
 StreamKind = Literal["rgb", "depth", "body"]
 STREAM_KINDS: tuple[StreamKind, ...] = get_args(StreamKind)
-VIEWS: tuple[View, ...] = get_args(View)
 ENCODINGS: tuple[Encoding, ...] = get_args(Encoding)
 
 T = TypeVar("T", bound=str)

@@ -16,7 +16,7 @@ from typing import Any, Literal, NoReturn, cast, get_args
 
 from model.errors import ConfigError
 
-from .episode import View
+from .episode import VIEWS, View
 from .setting_rules import (
     MAX_SENTENCES,
     Rule,
@@ -34,7 +34,6 @@ from .setting_rules import (
 Turn = Literal["none", "rotate-180", "mirror", "flip"]
 Pose = Literal["as-stored", "inverted", "opengl"]
 Frame = Literal["base", "tool"]
-VIEWS: tuple[View, ...] = get_args(View)
 
 # What a turn does to (rows, columns): True reverses them. Two turns add up by exclusive or.
 REVERSES: dict[Turn, tuple[bool, bool]] = {

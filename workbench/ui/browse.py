@@ -121,7 +121,7 @@ def picture(desk: Desk, episode_id: str, camera: str, kind: Picture, step: int) 
 def bars_payload(desk: Desk, episode_id: str) -> Json:
     """What the colours of each view's depth mean, as markup. Raises as `picture`: a few frames are read."""
     episode = desk.episode(episode_id)
-    views = [view for view in episode.info.views if episode.has("depth", view)]
+    views: list[View] = [view for view in episode.info.views if episode.has("depth", view)]
     return {"bars": {view: desk.scales(episode_id, None).depth[view].bar_html() for view in views}}
 
 
