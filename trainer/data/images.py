@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from trainer.episodes.episode import Episode, View
+from trainer.episodes.media.resize import nearest
 
 
 def read_rgb(episode: Episode, view: View, steps: Sequence[int], size: int) -> UInt8[Tensor, "n 3 h w"]:
@@ -28,18 +29,10 @@ def read_depth(
     episode: Episode, view: View, steps: Sequence[int], size: int
 ) -> tuple[Float[Tensor, "n h w"], Bool[Tensor, "n h w"]]:
     """Depth in metres (0 where invalid) and its validity, picked from the nearest pixel: edges must not be averaged."""
-    depth = np.stack([episode.depth(view, step) for step in steps])
-    if depth.shape[1:] != (size, size):
-        rows, columns = (nearest_indices(length, size) for length in depth.shape[1:])
-        depth = depth[:, rows[:, None], columns]
+    depth = nearest(np.stack([episode.depth(view, step) for step in steps]), (size, size))
     valid = np.isfinite(depth)
     depth[~valid] = 0
     return torch.from_numpy(depth), torch.from_numpy(valid)
-
-
-def nearest_indices(length: int, size: int) -> np.ndarray:
-    """The stored pixel whose area holds the centre of each of `size` pixels."""
-    return ((np.arange(size) + 0.5) * length / size).astype(np.int64)
 
 
 def scaled_intrinsics(episode: Episode, view: View, size: int) -> Float[np.ndarray, "3 3"]:

@@ -13,6 +13,7 @@ from jaxtyping import Float32, UInt16
 from model.errors import EpisodeError
 from trainer.episodes.codecs import metres, quantise_depth
 from trainer.episodes.episode import View
+from trainer.episodes.media.resize import nearest
 
 from .labeller import Label
 
@@ -43,7 +44,7 @@ def encode(
 
 
 def depth_of(label: Label, view: View, frame: int, size: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
-    """One frame of a stored label at the size of the images (nearest: depth is never blended over an edge).
+    """One frame of a stored label at the size of the images (nearest pixel).
 
     Raises:
         EpisodeError: The label has no depth of this view or frame.
@@ -59,6 +60,4 @@ def depth_of(label: Label, view: View, frame: int, size: tuple[int, int]) -> Flo
             depth = np.where(codes == _LEVELS + 1, np.nan, low + codes.astype(np.float32) * ((high - low) / _LEVELS))
     except (KeyError, IndexError, TypeError, ValueError):
         raise EpisodeError(f"the label has no depth of '{view}' at frame {frame}; label again") from None
-    rows = (np.arange(size[0]) + 0.5) * depth.shape[0] / size[0]
-    columns = (np.arange(size[1]) + 0.5) * depth.shape[1] / size[1]
-    return depth.astype(np.float32)[rows.astype(np.int64)[:, None], columns.astype(np.int64)]
+    return nearest(depth.astype(np.float32), size)

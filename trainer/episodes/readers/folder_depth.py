@@ -20,6 +20,7 @@ from jaxtyping import Float
 from model.errors import EpisodeError
 
 from ..media.images import decode_depth_image
+from ..media.resize import nearest
 from ..safe_npy import read_npy
 from .folder_images import good_until, image_bytes
 
@@ -74,7 +75,7 @@ def depth_clip(paths: list[Path], root: Path, unit: float, size: tuple[int, int]
 
     def read(index: int) -> Float[np.ndarray, "h w"]:
         depth = counts(index)
-        return _metres(_nearest(depth, size) if depth.shape == first else depth, unit)
+        return _metres(nearest(depth, size) if depth.shape == first else depth, unit)
 
     return DepthClip(length=length, read=read, notes=tuple(notes))
 
@@ -96,16 +97,6 @@ def _image(path: Path, root: Path) -> np.ndarray:
     if depth.ndim != 2:
         raise EpisodeError(f"{path}: has shape {depth.shape}, expected (height, width)")
     return depth
-
-
-def _nearest(depth: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The value of the pixel in which the centre of each new pixel lies."""
-    if depth.shape == size:
-        return depth
-    rows, columns = (
-        ((np.arange(new) + 0.5) * old / new).astype(np.intp) for new, old in zip(size, depth.shape, strict=True)
-    )
-    return depth[np.ix_(rows, columns)]
 
 
 def _metres(depth: np.ndarray, unit: float) -> Float[np.ndarray, "h w"]:
