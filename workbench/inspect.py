@@ -162,7 +162,9 @@ def _fill(
     (folder / "predictions.json").write_text(predictions_json(facts, foresights), encoding="utf-8")
     (folder / "metrics.json").write_text(metrics_json(facts, rows, foresights, missing, unreadable), encoding="utf-8")
     (folder / "numbers.csv").write_text(numbers_csv(foresights), encoding="utf-8")
-    (folder / "report.html").write_text(report_html(episode, foresights, rows, scales, facts), encoding="utf-8")
+    (folder / "report.html").write_text(
+        report_html(episode, foresights, rows, scales, facts, unreadable), encoding="utf-8"
+    )
     write_rrd(folder / "episode.rrd", episode, foresights)
 
 

@@ -50,7 +50,7 @@ def test_summary_is_the_mean_over_steps_with_a_value(foresights: list[Foresight]
 
 def test_metrics_json_is_strict_json_with_its_origin(episode: MemoryEpisode, foresights: list[Foresight]) -> None:
     facts = provenance(episode, SUMMARY)
-    text = metrics_json(facts, summary_rows(foresights), foresights)
+    text = metrics_json(facts, summary_rows(foresights), foresights, [], {})
     data = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert data["episode"]["sha256"] == episode.content_hash
     assert data["checkpoint"]["sha256"] == "c" * 64
@@ -91,7 +91,7 @@ def test_moments_start_with_the_worst(foresights: list[Foresight]) -> None:
 
 def test_report_opens_offline_and_shows_what_is_there(episode: MemoryEpisode, foresights: list[Foresight]) -> None:
     scales = clip_scales(episode, fallback={})
-    html = report_html(episode, foresights, summary_rows(foresights), scales, provenance(episode, SUMMARY))
+    html = report_html(episode, foresights, summary_rows(foresights), scales, provenance(episode, SUMMARY), {})
     assert "<script" not in html
     assert "lift &lt;b&gt;the&lt;/b&gt; box" in html
     assert "<b>" not in html
@@ -101,7 +101,15 @@ def test_report_opens_offline_and_shows_what_is_there(episode: MemoryEpisode, fo
     for text in ("depth predicted", "RGB copy-last", "through the resampler", "moving points", "prefers-color-scheme"):
         assert text in html
     assert html.count("<svg") == 2
+    assert "could not be predicted" not in html
     assert "NaN" not in html
+
+
+def test_report_names_the_steps_that_it_lacks(episode: MemoryEpisode, foresights: list[Foresight]) -> None:
+    scales, facts = clip_scales(episode, fallback={}), provenance(episode, SUMMARY)
+    html = report_html(episode, foresights, [], scales, facts, {7: "7.png is <cut>"})
+    assert "1 step could not be predicted" in html
+    assert "<td>7</td><td>7.png is &lt;cut&gt;</td>" in html
 
 
 def test_report_of_an_episode_that_lacks_nearly_everything(foresights: list[Foresight]) -> None:
@@ -121,6 +129,6 @@ def test_report_of_an_episode_that_lacks_nearly_everything(foresights: list[Fore
         foresights[0], views={"static": seen}, flow=flow, attention=attention, metrics={}, action_true=None
     )
     scales = clip_scales(blind, fallback={"static": (0.5, 2.0)})
-    html = report_html(blind, [bare], summary_rows([bare]), scales, provenance(blind, SUMMARY))
+    html = report_html(blind, [bare], summary_rows([bare]), scales, provenance(blind, SUMMARY), {})
     assert "no true depth" in html
     assert "No figure has a value" in html

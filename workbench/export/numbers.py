@@ -10,7 +10,6 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -102,8 +101,8 @@ def metrics_json(
     facts: dict[str, Any],
     rows: Sequence[SummaryRow],
     foresights: Sequence[Foresight],
-    missing: Sequence[dict[str, Any]] = (),
-    unreadable: Mapping[int, str] = MappingProxyType({}),
+    missing: Sequence[dict[str, Any]],
+    unreadable: Mapping[int, str],
 ) -> str:
     """Provenance, the summary and the numbers of every step; what has no value at a step is null.
 

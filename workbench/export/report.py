@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from .numbers import SummaryRow
 
 MOMENTS = 6
 WORST_POINTS = 5
+OPEN_ROWS = 10  # a longer list of what failed is folded
 
 
 def report_html(
@@ -36,6 +37,7 @@ def report_html(
     rows: Sequence[SummaryRow],
     scales: ClipScales,
     facts: dict[str, Any],
+    unreadable: Mapping[int, str],
 ) -> str:
     """The whole page.
 
@@ -45,11 +47,13 @@ def report_html(
         rows: The summary of their numbers.
         scales: Fixed colour ranges of the clip.
         facts: Provenance (`numbers.provenance`).
+        unreadable: The steps that could not be predicted, each with the reason.
     """
     names = [name for name in HEADLINES if any(row.name == name for row in rows)]
     title = escape(episode.info.instruction)
     parts = [
         _header(episode, foresights, facts),
+        _unreadable(unreadable),
         "<h2>Numbers</h2>",
         _summary_table(rows),
         "<h2>Error over time</h2>",
@@ -115,6 +119,16 @@ def _header(episode: Episode, foresights: Sequence[Foresight], facts: dict[str, 
     notes = "".join(f"<p class=quiet>{escape(note)}</p>" for note in (*about, *info.notes))
     title = f"“{escape(info.instruction)}”" if info.instruction else "no instruction"
     return f"<h1>{title}</h1><p class=quiet>{escape(where)}</p><p>{marks}</p>{notes}"
+
+
+def _unreadable(unreadable: Mapping[int, str]) -> str:
+    """The steps that are missing from everything below, named one by one: a gap must not look like a short episode."""
+    if not unreadable:
+        return ""
+    lines = [[str(step), escape(reason)] for step, reason in unreadable.items()]
+    head = f"{len(lines)} {'step' if len(lines) == 1 else 'steps'} could not be predicted"
+    opened = " open" if len(lines) <= OPEN_ROWS else ""
+    return f'<details class="failed"{opened}><summary>{head}</summary>{_table(["step", "why"], lines)}</details>'
 
 
 def _summary_table(rows: Sequence[SummaryRow]) -> str:
