@@ -2,9 +2,9 @@
 
 See `folder_views` for images, `folder_depth`, `folder_facts` for meta.yaml, `folder_cameras`. State and actions:
 
-    state.csv | .json | .npz      any columns of numbers; x y z qw qx qy qz gripper (any order) are the tool's pose
-    actions.csv | .json | .npz    any columns; seven of them, and an `action_space` in meta.yaml, are the command:
-                                  xyz, axis-angle, gripper 0 shut .. 1 open, in this order
+    state.csv | .json | .npz | .npy     any columns of numbers; x y z qw qx qy qz gripper (any order): the tool's pose
+    actions.csv | .json | .npz | .npy   any columns; seven of them, and an `action_space` in meta.yaml, are the command:
+                                        xyz, axis-angle, gripper 0 shut .. 1 open, in this order
 
 A lone video file is an episode too.
 """
