@@ -24,6 +24,7 @@ from ..episode import View
 from ..readers.libero_demo import ACTION_SPACE, CONTROL_HZ, DEPTH, FINGER_SPAN, RGB
 from ..readers.libero_model import CAMERAS, Planes
 from ..rotations import axis_angle, from_axis_angle, quaternion, rotation_matrix
+from .hdf5_file import new_hdf5
 from .trajectory import Trajectory, centred_field_of_view, name_losses
 
 if TYPE_CHECKING:
@@ -38,9 +39,8 @@ def write_libero(trajectories: Sequence[Trajectory], folder: Path) -> None:
 
     Raises:
         EpisodeError: Nothing to write, or an episode cannot be read.
+        OSError: The disk is full.
     """
-    import h5py
-
     if not trajectories:
         raise EpisodeError("export: nothing to write")
     name_losses(trajectories, "LIBERO", hz=CONTROL_HZ, outcomes=frozenset({"success"}))
@@ -50,7 +50,7 @@ def write_libero(trajectories: Sequence[Trajectory], folder: Path) -> None:
         tasks[_file_name(info.task or info.instruction), info.instruction].append(one)
     for number, ((name, instruction), members) in enumerate(tasks.items()):
         path = folder / f"{name}_demo.hdf5"
-        with h5py.File(path if not path.exists() else folder / f"{name}_{number}_demo.hdf5", "w") as file:
+        with new_hdf5(path if not path.exists() else folder / f"{name}_{number}_demo.hdf5") as file:
             data = file.create_group("data")
             for index, one in enumerate(members):
                 _write_demo(one, data.create_group(f"demo_{index}"))
