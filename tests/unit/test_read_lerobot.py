@@ -25,6 +25,7 @@ from tests.foreign_factories import (
 )
 from trainer.episodes.convert import recording_of
 from trainer.episodes.episode import Episode
+from trainer.episodes.export import main as export
 from trainer.episodes.packed import PackedEpisode, save_packed
 from trainer.episodes.readers.lerobot import READER
 from trainer.episodes.readers.safe_parquet import ParquetTable
@@ -153,6 +154,34 @@ def test_a_libero_conversion_is_mirrored_back_and_has_tool_poses(tmp_path: Path)
     K = episode.intrinsics("static")
     assert K[0, 0] == pytest.approx(SIZE[0] / 2 / np.tan(np.radians(22.5)))
     assert K[0, 2] == SIZE[1] / 2
+
+
+def test_a_conversion_is_mirrored_back_once_however_often_it_is_written(tmp_path: Path) -> None:
+    source = READER.open(libero(tmp_path / "source", *libero_numbers()), 0)
+    for number, name in enumerate(("source", "out0")):
+        export([str(tmp_path / name), str(tmp_path / f"out{number}"), "--format", "lerobot"])
+        back = READER.open(tmp_path / f"out{number}", 0)
+        np.testing.assert_array_equal(back.rgb("wrist", 3), source.rgb("wrist", 3))
+        np.testing.assert_allclose(back.state, source.state, atol=1e-9)
+        np.testing.assert_allclose(back.features["action"], source.action, atol=1e-9)
+        assert back.info.notes == ()
+
+
+def test_a_named_pose_of_a_shut_gripper_is_no_libero_state(tmp_path: Path) -> None:
+    """A tool that points down has qz 0: with a gripper that stays shut, the columns look like LIBERO's fingers."""
+    state = np.tile(np.array([0.1, 0.2, 0.3, 0, 1, 0, 0, 0], np.float32), (3, 1))
+    features = {
+        "observation.state": lerobot_feature("float32", [8], ["x", "y", "z", "qw", "qx", "qy", "qz", "gripper"]),
+        "action": lerobot_feature("float32", [7]),
+        "observation.images.front": lerobot_feature("image", [*SIZE, 3]),
+    }
+    images = [png(frame) for frame in plain_frames(0, 0, 3)]
+    rows = {"observation.state": state, "action": np.zeros((3, 7), np.float32), "observation.images.front": images}
+    episode = READER.open(write_lerobot(tmp_path / "shut", "v2.1", features, [rows]), 0)
+    assert episode.info.notes == ()
+    np.testing.assert_allclose(episode.state, state, atol=1e-7)
+    export([str(tmp_path / "shut"), str(tmp_path / "out"), "--format", "lerobot"])
+    np.testing.assert_allclose(READER.open(tmp_path / "out", 0).state, state, atol=1e-7)
 
 
 @pytest.mark.parametrize(("row", "column", "value"), [(1, 6, 0.02), (0, 7, 0.2), (2, 4, 9.0), (1, 0, np.nan)])

@@ -41,13 +41,13 @@ def interpret(
     action = None if action_key is None else features[action_key]
     said = {key: _names(described.get(key, {})) for key in features}
     named = {key: names for key, names in said.items() if len(names) == features[key].shape[1] > 1}
-    if state is not None and action is not None and len(cameras) <= 2:
+    pose = None if state is None or state_key is None else tool_pose(state, said[state_key])
+    if pose is None and state is not None and action is not None and len(cameras) <= 2:
         libero = libero_style.read_libero_style(state, action)
         if libero is not None:
             known = {str(state_key): libero_style.STATE_NAMES, str(action_key): ACTION_NAMES}
             numbers = Numbers(state=libero.state, action=libero.action, features=features, names=named | known)
             return numbers, libero_style.ACTION_SPACE, True
-    pose = None if state is None or state_key is None else tool_pose(state, _names(described.get(state_key, {})))
     return Numbers(state=pose, features=features, names=named), None, False
 
 

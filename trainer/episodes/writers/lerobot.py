@@ -1,7 +1,8 @@
 """Writes a LeRobot v3.0 dataset: images as PNG inside parquet (no loss), depth as 16-bit PNG in millimetres.
 
 State and action go out in the internal vocabulary with their entries named, next to every numeric feature of the source
-under `observation.` and its own name. A source that is LeRobot itself keeps its own state and action.
+under `observation.` and its own name. A source that is LeRobot itself keeps its own state and action, unless it is a
+LIBERO conversion: readers know one by these numbers and would mirror the images, which go out upright, once more.
 
 Layout after https://huggingface.co/docs/lerobot/lerobot-dataset-v3:
 
@@ -14,14 +15,17 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 from model.errors import EpisodeError
 
-from ..episode import STATE_NAMES
+from ..episode import ACTION_NAMES, STATE_NAMES
+from ..readers.libero_style import NOTE as MIRRORED_BACK
 from .lerobot_images import ImageColumn, image_columns, png_of
 from .lerobot_stats import FeatureStats, ImageStats
 from .trajectory import Trajectory
@@ -37,10 +41,18 @@ _DATA, _EPISODES = (
 )
 _FILE_MB, _FILES_A_CHUNK = 100, 1000
 _ROWS = 64  # a row group; each is decoded as a whole
-_ACTION = ["dx", "dy", "dz", "rx", "ry", "rz", "gripper"]
+_STATE, _ACTION = "observation.state", "action"
 _INDICES = ("frame_index", "episode_index", "index", "task_index")
 _SUCCESS = "next.success"
 _OWN = {"timestamp", _SUCCESS, *_INDICES}
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of numbers: its rows (row, n), and what the n entries are called where that is known."""
+
+    values: Float[np.ndarray, "row n"]
+    names: Sequence[str] | None
 
 
 def write_lerobot(trajectories: Sequence[Trajectory], folder: Path) -> None:
@@ -108,11 +120,11 @@ class _Writer:
         }
         if _SUCCESS in self._features:  # said of the last row
             columns[_SUCCESS] = [one.episode.info.outcome == "success" and row == len(one.steps) - 1 for row in rows]
-        for name, values in _numbers(one).items():
-            taken = values[list(rows)]
+        for name, column in _numbers(one).items():
+            taken = column.values[list(rows)]
             columns[name] = list(taken[:, 0] if taken.shape[1] == 1 else taken)
-        for name, column in image_columns(one).items():
-            columns[name] = [self._image(name, column, row) for row in rows]
+        for name, images in image_columns(one).items():
+            columns[name] = [self._image(name, images, row) for row in rows]
         for name, values in columns.items():
             if self._features[name]["dtype"] != "image":
                 self._stats[name].add(np.asarray(values))
@@ -186,25 +198,30 @@ def _features(one: Trajectory, *, judged: bool) -> dict[str, Any]:
     features |= {name: {"dtype": "int64", "shape": [1], "names": None} for name in _INDICES}
     if judged:
         features[_SUCCESS] = {"dtype": "bool", "shape": [1], "names": None}
-    entries = {"observation.state": list(STATE_NAMES), "action": _ACTION}
-    for name, values in _numbers(one).items():
-        own = entries.get(name) if name not in one.episode.features else None
-        features[name] = {"dtype": "float64", "shape": [values.shape[1]], "names": own}
+    for name, column in _numbers(one).items():
+        names = None if column.names is None else list(column.names)
+        features[name] = {"dtype": "float64", "shape": [column.values.shape[1]], "names": names}
     return features | {name: column.feature for name, column in image_columns(one).items()}
 
 
-def _numbers(one: Trajectory) -> dict[str, np.ndarray]:
-    """Columns of numbers (rows, n)."""
-    numbers: dict[str, np.ndarray] = {}
-    for name, values in one.episode.features.items():
-        if name not in _OWN and values.ndim == 2:
-            own = name in ("observation.state", "action") or name.startswith("observation.")
-            numbers[name if own else f"observation.{name.replace('/', '.')}"] = values[list(one.steps)]
+def _numbers(one: Trajectory) -> dict[str, _Column]:
+    """Columns of numbers by name."""
+    episode, steps = one.episode, list(one.steps)
+    mirrored_back = MIRRORED_BACK in episode.info.notes
+    numbers: dict[str, _Column] = {}
+    for name, values in episode.features.items():
+        if name in _OWN or values.ndim != 2:
+            continue
+        own = name == _ACTION or name.startswith("observation.")
+        column = name if own else f"observation.{name.replace('/', '.')}"
+        if mirrored_back and column in (_STATE, _ACTION):
+            column = f"observation.source.{column.removeprefix('observation.')}"
+        numbers[column] = _Column(np.asarray(values, np.float64)[steps], episode.feature_names.get(name))
     if one.state is not None:
-        numbers.setdefault("observation.state", one.state)
+        numbers.setdefault(_STATE, _Column(one.state, STATE_NAMES))
     if one.action is not None:
-        numbers.setdefault("action", one.action)
-    return {name: np.asarray(values, np.float64) for name, values in numbers.items()}
+        numbers.setdefault(_ACTION, _Column(one.action, ACTION_NAMES))
+    return numbers
 
 
 def _stats(feature: dict[str, Any]) -> FeatureStats:
