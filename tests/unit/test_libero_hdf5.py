@@ -241,3 +241,12 @@ def test_a_model_that_is_none_costs_the_cameras_only(path: Path, text: str) -> N
     episode = open_episode(path)
     episode.rgb("static", 0)
     assert not any(episode.has(field, "static") for field in ("K", "T_world_camera", "depth"))
+
+
+@pytest.mark.parametrize("fovy", ["5e-324", "0", "-45", "180", "nan", "45 45"])
+def test_a_field_of_view_that_no_camera_has_is_mujocos_default(path: Path, fovy: str) -> None:
+    camera = f'<mujoco><worldbody><camera name="agentview" fovy="{fovy}"/></worldbody></mujoco>'
+    with h5py.File(path, "a") as file:
+        file["data/demo_0"].attrs["model_file"] = camera
+    K = open_episode(path).intrinsics("static")
+    assert K[1, 1] == pytest.approx(16 / np.tan(np.radians(22.5)))

@@ -14,6 +14,7 @@ from ..rotations import rotation_matrix
 
 CAMERAS = {"static": "agentview", "wrist": "robot0_eye_in_hand"}
 _FIELD_OF_VIEW = 45.0  # degrees: MuJoCo's default
+_NARROWEST = 0.01  # degrees: no camera sees less, and a focal length must stay a number
 _TO_OPENCV = np.diag([1.0, -1.0, -1.0])  # MuJoCo cameras look along -z with y up
 _ENTITY = re.compile(r"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
 
@@ -90,7 +91,7 @@ def parse_model(text: str) -> Model:
 
 def _camera(camera: ET.Element, default: float, *, fixed: bool) -> ModelCamera:
     fov = _numbers(camera.get("fovy"), 1)
-    fov = fov if fov is not None and 0 < fov[0] < 180 else [default]
+    fov = fov if fov is not None and _NARROWEST < fov[0] < 180 else [default]
     position, orientation = _numbers(camera.get("pos", "0 0 0"), 3), _numbers(camera.get("quat", "1 0 0 0"), 4)
     turned_otherwise = any(camera.get(name) for name in ("euler", "xyaxes", "zaxis", "axisangle", "mode"))
     pose = None
