@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from trainer.labels.anchors import find_anchors
 from trainer.labels.depth_codes import depth_of
 from trainer.labels.depth_labeller import DepthLabeller
 from trainer.labels.depth_network import TransformersDepth
+from trainer.labels.jobs import plan
 from trainer.labels.labeller import Label
 
 
@@ -300,6 +303,19 @@ def test_a_metric_network_alone_is_metric(episode: PackedEpisode, tmp_path: Path
 def test_no_network_is_bad_input() -> None:
     with pytest.raises(ConfigError, match="needs a network"):
         DepthLabeller()
+
+
+def test_the_same_weights_read_in_another_way_are_another_labeller(network: Path, tmp_path: Path) -> None:
+    shutil.copytree(network, tmp_path / "metric")
+    config = json.loads((network / "config.json").read_text())
+    (tmp_path / "metric/config.json").write_text(json.dumps(config | {"depth_estimation_type": "metric"}))
+    relative, metric = (DepthLabeller(model=str(folder)) for folder in (network, tmp_path / "metric"))
+    assert relative.identity != metric.identity
+
+
+def test_a_network_that_is_not_there_is_said_once(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="neither a folder"):
+        plan(["a#0", "b#0"], DepthLabeller(model=str(tmp_path / "none")), tmp_path / "store", retry_failed=False)
 
 
 def test_an_incomplete_network_is_refused(network: Path, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ class DepthLabeller:
         return {
             "name": "monocular-depth",
             "version": _VERSION,
-            "weights_sha256": None if self._single is None else self._single.content_hash,
+            "model_sha256": None if self._single is None else self._single.content_hash,
             "temporal_sha256": None if self._temporal is None else self._temporal.content_hash,
             "anchors": self.anchors,
             "plane_height": self.plane_height,

@@ -5,12 +5,14 @@ Dimensions: f frame, h w pixels.
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from model.errors import CheckpointError, EpisodeError
+from trainer.files import sha256_of
 
 from .align import AlignedSpace
 from .gpus import computes_bf16, network_device
@@ -18,6 +20,7 @@ from .plugin import ask, load_plugin
 
 _FIELD = "--model"
 _GPU_BATCH = 16
+_SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")
 
 
 @runtime_checkable  # so that the tests can check annotations
@@ -31,7 +34,7 @@ class DepthNetwork(Protocol):
 
     @property
     def content_hash(self) -> str:
-        """Of the weights, or of the plug-in's file."""
+        """Of the weights and what is set beside them, or of the plug-in's file."""
         ...
 
     @property
@@ -77,6 +80,8 @@ class TransformersDepth:
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{_FIELD} = {folder}: has no preprocessor_config.json ({error})") from error
         kind = getattr(self._model.model.config, "depth_estimation_type", "relative")
+        files = [folder / name for name in _SETTINGS]
+        self._settings = " ".join(sha256_of(file) for file in files if file.is_file())
         self._space: AlignedSpace = "depth" if kind == "metric" else "inverse"
         self._device = network_device()
         self._bf16 = computes_bf16(self._device)
@@ -88,8 +93,8 @@ class TransformersDepth:
 
     @property
     def content_hash(self) -> str:
-        """sha256 of the weights."""
-        return self._model.content_hash()
+        """sha256 of the weights, and of the files that say what they mean: metric or relative, at which size."""
+        return hashlib.sha256(f"{self._model.content_hash()} {self._settings}".encode()).hexdigest()
 
     @property
     def at_once(self) -> int:

@@ -122,7 +122,7 @@ def _made_by(facts: Mapping[str, Any]) -> str:
     labeller = facts.get("labeller")
     labeller = labeller if isinstance(labeller, dict) else {}
     name = {"classical": "by the classical recipe", "plugin": "by a plug-in"}.get(str(labeller.get("name")))
-    weights = labeller.get("weights_sha256") or labeller.get("temporal_sha256") or labeller.get("plugin_sha256")
+    weights = labeller.get("model_sha256") or labeller.get("temporal_sha256") or labeller.get("plugin_sha256")
     return " ".join(filter(None, [name or "by a network", f"({str(weights)[:8]})" if weights else ""]))
 
 

@@ -99,14 +99,18 @@ def run_job(job: Job) -> Outcome:
 def plan(
     names: Sequence[str], options: LabellerOptions, root: Path, *, retry_failed: bool
 ) -> tuple[list[Job], list[Outcome]]:
-    """What is to be done, and the outcomes that stand already: labels that exist and failures on record."""
-    labeller = _labeller(options)
-    store = LabelStore(root, labeller.kind)
+    """What is to be done, and the outcomes that stand already: labels that exist and failures on record.
+
+    Raises:
+        WorkbenchError: What the labeller needs is not there, such as its network: no episode could be labelled.
+    """
+    identity = options.identity
+    store = LabelStore(root, options.kind)
     jobs: list[Job] = []
     settled: list[Outcome] = []
     for name in names:
         try:
-            key = label_key(open_episode(name).content_hash, labeller.identity)
+            key = label_key(open_episode(name).content_hash, identity)
         except WorkbenchError as error:
             settled.append(Outcome(episode=name, status="failed", error=str(error)))
             continue
