@@ -25,13 +25,13 @@ FREE_ON_RESUME = frozenset({"probe", "probe_every", "save_every", "log_every", "
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions:
-    """Train a policy with 3D foresight on packed episodes.
+    """Train a policy with 3D foresight on episodes.
 
     First on foresight alone, then with actions, in one run. Ctrl-C or SIGTERM saves and stops; --resume goes on
     exactly where the newest whole checkpoint stands.
 
     Attributes:
-        data: Folders that hold packed episodes, searched through.
+        data: Episodes of any format (PATH#INDEX), or folders with such in them; packed ones are read fastest.
         out: Folder of the run. Must be new or empty, unless --resume.
         labels: A store of `python -m trainer label`: its depth and tracks are targets where an episode has none of its
             own; they count by the configuration's loss.pseudo, and the model card says how many episodes they are of.

@@ -40,7 +40,7 @@ class EvaluateOptions:
 
     Attributes:
         checkpoint: A checkpoint folder.
-        data: Folders of packed episodes, searched through.
+        data: Episodes of any format (PATH#INDEX), or folders with such in them.
         json: Also write everything, episode by episode, to this file.
         stride: Control steps between two scored times; default: every step that has an image.
         points: 3D flow points a time.
