@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rerun as rr
+import rerun.blueprint as rrb
 
 from tests.factories import make_foresight, make_recording
 from trainer.episodes.memory import MemoryEpisode
@@ -132,6 +134,29 @@ def test_an_episode_without_depth_or_cameras_is_still_a_scene() -> None:
     data = EpisodeScene(blind).opening()
     assert b"/world/cloud/true" not in data
     assert b"/world/static/rgb" in data
+
+
+def test_an_image_without_a_camera_is_no_part_of_the_3d_view(
+    episode: MemoryEpisode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The viewer marks a view that holds one with an error ("2D visualizers require a pinhole ancestor").
+    recording = make_recording(length=8, size=(16, 16))
+    recording = dataclasses.replace(recording, info=dataclasses.replace(recording.info, has_exact_flow=False))
+    bare = dataclasses.replace(recording.views["wrist"], K=None)
+    no_wrist = MemoryEpisode(dataclasses.replace(recording, views={**recording.views, "wrist": bare}))
+    views = {"static": dataclasses.replace(recording.views["static"], K=None), "wrist": bare}
+    blind = MemoryEpisode(dataclasses.replace(recording, views=views))
+    laid_out: list[rrb.Blueprint] = []
+    monkeypatch.setattr(
+        rr.RecordingStream, "send_blueprint", lambda _self, blueprint, **_options: laid_out.append(blueprint)
+    )
+    for case in (episode, no_wrist, blind):
+        EpisodeScene(case).opening()
+    contents = [view.contents for blueprint in laid_out for view in blueprint.root_container.contents]
+    whole, static, wrist = "+ /world/**", "- /world/static/rgb", "- /world/wrist/rgb"
+    assert contents == [[whole], [whole, wrist], [whole, static, wrist]]
+    assert EpisodeScene(blind)._title() == "3D foresight, no cloud without intrinsics"
+    assert EpisodeScene(no_wrist)._title() == "3D foresight"
 
 
 def test_start_points_are_coloured_by_weight_and_a_click_on_them_is_their_row(episode: MemoryEpisode) -> None:

@@ -26,6 +26,7 @@ def scene_blueprint(
     title: str,
     timeline: str,
     hidden: Sequence[str] = (),
+    left_out: Sequence[str] = (),
     with_images: bool,
 ) -> rrb.Blueprint:
     """The layout of an episode's scene.
@@ -37,12 +38,13 @@ def scene_blueprint(
         title: Heading of the 3D view.
         timeline: The timeline in view.
         hidden: Entities that the viewer does not show at first.
+        left_out: Entities that have no place in 3D: an image without a camera is an error mark on the view.
         with_images: Adds 2D views and the notes beside the 3D view: for files; the page has its own panels.
     """
     spatial = rrb.Spatial3DView(
         origin="/world",
         name=title,
-        contents=["+ /world/**"],
+        contents=["+ /world/**", *(f"- {entity}" for entity in left_out)],
         overrides={entity: [rrb.EntityBehavior(visible=False)] for entity in hidden},
         eye_controls=None if camera is None else _eye(camera, target, spread or _USUAL_SPREAD),
         line_grid=False,

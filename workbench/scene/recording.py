@@ -175,6 +175,7 @@ class EpisodeScene:
             title=self._title(),
             timeline=TIMELINE,
             hidden=hidden,
+            left_out=[f"/world/{view}/rgb" for view in self._views if not self._has_camera(view)],
             with_images=with_images,
         )
         stream.send_blueprint(blueprint, make_active=True, make_default=True)
@@ -213,6 +214,8 @@ class EpisodeScene:
         """The 3D view's heading, which says where the cloud is not the recorded one, and whose axes these are."""
         origin = self.episode.info.depth_origin if self.episode.has("depth", FLOW_VIEW) else "predicted"
         said = [] if origin == "true" else [f"cloud of {origin} depth"]
+        if not self.episode.has("K", FLOW_VIEW):
+            said = ["no cloud without intrinsics"]
         said += ["in the camera's own axes"] if self._in_camera_axes else []
         return ", ".join(["3D foresight", *said])
 
@@ -231,11 +234,14 @@ class EpisodeScene:
         depth, K = self.episode.depth(FLOW_VIEW, step), self.episode.intrinsics(FLOW_VIEW)
         return lift_image(image, depth, K, poses[step], limit=CLOUD_POINTS)
 
+    def _has_camera(self, view: View) -> bool:
+        """Whether the view's camera is drawn: it has intrinsics and a place in this scene."""
+        return view in self._poses and self.episode.has("K", view)
+
     def _log_camera(self, stream: rr.RecordingStream, view: View) -> None:
-        poses = self._poses.get(view)
-        if poses is None or not self.episode.has("K", view):
+        if not self._has_camera(view):
             return
-        K = self.episode.intrinsics(view)
+        poses, K = self._poses[view], self.episode.intrinsics(view)
         height, width = self.episode.image_size(view)
         pinhole = rr.Pinhole(
             image_from_camera=K,
