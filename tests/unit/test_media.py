@@ -203,6 +203,8 @@ def test_damaged_images_name_themselves() -> None:
     for bad in (good[:60], b"", b"GIF89a" + good, png_header(8, 8)):
         with pytest.raises(EpisodeError, match="here"):
             decode_image(bad, "here")
+    with pytest.raises(EpisodeError, match=r"here: not a readable JPEG or PNG image \(it begins like none\)"):
+        decode_image(b"no image", "here")  # the same words each time, not an object's address
     with pytest.raises(EpisodeError, match="16 bits"):
         decode_depth_image(good, "here")
 

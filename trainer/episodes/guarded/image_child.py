@@ -11,7 +11,7 @@ import importlib
 import io
 from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from model.errors import EpisodeError, UnsafeFileError
 
@@ -80,6 +80,8 @@ def _opened(data: bytes, where: str, most: int, formats: tuple[str, ...]) -> Any
         image: Any = Image.open(io.BytesIO(data), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise UnsafeFileError(f"{where}: announces far more than {most} pixels") from None
+    except UnidentifiedImageError:  # its message is the address of an object
+        raise EpisodeError(f"{where}: not a readable {' or '.join(formats)} image (it begins like none)") from None
     except MemoryError:
         raise
     except Exception as error:  # Pillow's parsers raise whatever a mutated header makes them stumble over
