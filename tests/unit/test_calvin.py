@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,13 @@ def split(tmp_path: Path) -> Path:
 
 def step_file(split: Path, step: int) -> Path:
     return split / f"episode_{FIRST_STEP + step:07d}.npz"
+
+
+def rewrite(split: Path, step: int, change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> None:
+    """Changes arrays of a step."""
+    with np.load(step_file(split, step)) as arrays:
+        content = dict(arrays)
+    np.savez_compressed(step_file(split, step), **(content | change(content)))  # pyright: ignore[reportArgumentType]
 
 
 def test_language_segments_come_first_then_the_play_they_were_cut_from(split: Path) -> None:
@@ -179,6 +187,20 @@ def test_a_damaged_image_is_one_error_that_names_file_and_field(split: Path) -> 
     episode = open_episode(f"{split}#0")
     with pytest.raises(EpisodeError, match=r"episode_0358487\.npz: field 'rgb_static' is float32"):
         episode.rgb("static", 3)
+
+
+def test_an_image_of_another_shape_is_one_error_that_names_file_and_field(split: Path) -> None:
+    rewrite(split, 2, lambda arrays: {"rgb_static": arrays["rgb_static"][..., 0]})
+    with pytest.raises(EpisodeError, match=r"episode_0358484\.npz: field 'rgb_static' has shape"):
+        open_episode(f"{split}#0")
+
+
+def test_depth_in_millimetres_is_seen_whatever_the_far_plane(split: Path) -> None:
+    metres = open_episode(f"{split}#0").depth("static", 3)
+    rewrite(split, 5, lambda arrays: {"depth_static": 1000 * arrays["depth_static"]})
+    stored = open_episode(f"{split}#0").depth("static", 3)
+    seen = np.isfinite(metres)
+    np.testing.assert_allclose(stored[seen], 1000 * metres[seen], rtol=1e-6)
 
 
 class Bomb:

@@ -88,7 +88,7 @@ class CalvinReader:
             if damage is not None:
                 problem, present = damage, present[: _length(numbers, len(present))]
                 steps = StepFiles(path, present)
-        cameras, others = _cameras(path, steps, shapes, read_cameras(path))
+        cameras, others = _cameras(steps, shapes, read_cameras(path))
         config = [path / CONFIG] if (path / CONFIG).is_file() else []
         return LazyEpisode(
             name=f"{path}#{index}",
@@ -123,13 +123,13 @@ def _info(
 
 
 def _cameras(
-    path: Path, steps: StepFiles, shapes: Mapping[str, tuple[int, ...]], known: Mapping[str, CalvinCamera]
+    steps: StepFiles, shapes: Mapping[str, tuple[int, ...]], known: Mapping[str, CalvinCamera]
 ) -> tuple[dict[View, Camera], dict[str, Camera]]:
     """The policy's two views, and the two halves of the tactile images where there are some."""
     cameras: dict[View, Camera] = {}
     for view, name in _CAMERAS.items():
         if f"rgb_{name}" in shapes:
-            cameras[view] = _camera(path, steps, shapes, name, known.get(name))
+            cameras[view] = _camera(steps, shapes, name, known.get(name))
     if not cameras:
         raise EpisodeError(f"{steps.paths[0]}: fields 'rgb_static' and 'rgb_gripper' are missing")
     others: dict[str, Camera] = {}
@@ -141,12 +141,10 @@ def _cameras(
     return cameras, others
 
 
-def _camera(
-    path: Path, steps: StepFiles, shapes: Mapping[str, tuple[int, ...]], name: str, known: CalvinCamera | None
-) -> Camera:
+def _camera(steps: StepFiles, shapes: Mapping[str, tuple[int, ...]], name: str, known: CalvinCamera | None) -> Camera:
     shape = shapes[f"rgb_{name}"]
     if len(shape) != 3 or shape[2] != 3 or not 1 <= min(shape[:2]) <= max(shape[:2]) <= MAX_SIDE:
-        raise EpisodeError(f"{path}: field 'rgb_{name}' has shape {shape}, expected (height, width, 3)")
+        raise EpisodeError(f"{steps.paths[0]}: field 'rgb_{name}' has shape {shape}, expected (height, width, 3)")
     size = (shape[0], shape[1])
     pose = None if known is None or known.T_world_camera is None else known.T_world_camera
     has_depth = shapes.get(f"depth_{name}") == size

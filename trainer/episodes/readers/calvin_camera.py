@@ -18,8 +18,9 @@ from model.errors import EpisodeError
 from ..safe_yaml import read_yaml
 
 CONFIG = Path(".hydra") / "merged_config.yaml"
-# The last part of the range before the far plane is background: nothing was hit there.
-_FAR_SHARE = 0.999
+# At the far plane is background: nothing was hit there. What lies beyond it is no depth of the simulator in metres, and
+# stays as it is: whoever looks for a wrong unit must see it.
+_FAR_SHARE = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +48,7 @@ class CalvinCamera:
 
     def valid(self, depth: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
         """Depth with NaN where nothing was hit."""
-        return np.where(depth < _FAR_SHARE * self.far, depth, np.float32(np.nan))
+        return np.where(np.abs(depth - self.far) > _FAR_SHARE * self.far, depth, np.float32(np.nan))
 
 
 def read_cameras(split: Path) -> dict[str, CalvinCamera]:
