@@ -86,6 +86,33 @@ def test_what_has_no_place_is_named(lab: Path, tmp_path: Path, format: str, capl
     assert f"{name} has no word for this outcome, left out: failure" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("format", "fields"),
+    [
+        ("calvin", "the wrist camera's pose, poses of moving cameras, exact flow"),
+        ("libero", "poses of moving cameras, exact flow"),
+        ("lerobot", "intrinsics, camera poses, the units and axes of actions, exact flow"),
+    ],
+)
+def test_fields_without_a_place_are_named(
+    format: str, fields: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        export([str(SAMPLES[0])], tmp_path / "out", format, drop_steps=True)
+    assert f"has no place for these, left out: {fields}\n" in caplog.text
+    assert ("larger ones are cut, in 1 episodes" in caplog.text) == (format == "calvin")
+
+
+def test_a_pixel_without_depth_comes_back_without_one(lab: Path, tmp_path: Path) -> None:
+    """Also where no camera is written, whose far plane would tell."""
+    for at in range(LENGTH):
+        (lab / "static_depth").mkdir(exist_ok=True)
+        (lab / f"static_depth/{at}.png").write_bytes(png(np.eye(*SIZE, dtype=np.uint16)))
+    export([str(lab)], tmp_path / "out", "calvin")
+    back = open_episode(find_episodes(tmp_path / "out")[0]).depth("static", 1)
+    np.testing.assert_allclose(back, np.where(np.eye(*SIZE), 0.001, np.nan), atol=1e-7)
+
+
 def test_play_without_words_is_written_on_demand(tmp_path: Path) -> None:
     write_calvin_split(tmp_path / "calvin", windows=((0, 6), (2, 9)))
     for flags, count in (((), 2), (("--silent-play",), 3)):

@@ -18,12 +18,21 @@ from model.errors import EpisodeError
 from ..episode import View
 from ..readers.calvin_camera import CONFIG
 from ..readers.calvin_units import CONTROL_HZ, absolute_actions_of, rel_actions_of, robot_obs_of
-from .trajectory import Trajectory, centred_field_of_view, name_losses, same_cameras
+from .trajectory import (
+    EXACT_FLOW,
+    MOVING_POSE,
+    WRIST_POSE,
+    Trajectory,
+    centred_field_of_view,
+    name_losses,
+    name_lost_fields,
+    same_cameras,
+)
 
 log = logging.getLogger(__name__)
 
 _NAMES: dict[View, str] = {"static": "static", "wrist": "gripper"}
-_NEAR, _FAR = 0.01, 100.0  # metres; beyond the far plane lies what has no depth
+_NEAR, _FAR = 0.01, 100.0  # metres
 
 
 def write_calvin(trajectories: Sequence[Trajectory], folder: Path) -> None:
@@ -40,6 +49,8 @@ def write_calvin(trajectories: Sequence[Trajectory], folder: Path) -> None:
     if not trajectories:
         raise EpisodeError("export: nothing to write")
     name_losses(trajectories, "CALVIN", hz=CONTROL_HZ, outcomes=frozenset({"success"}))  # of what has a task
+    name_lost_fields(trajectories, "CALVIN", [WRIST_POSE, MOVING_POSE, EXACT_FLOW])
+    _name_lost_actions(trajectories)
     bounds: list[tuple[int, int]] = []
     start = 0
     for one in trajectories:
@@ -55,6 +66,14 @@ def write_calvin(trajectories: Sequence[Trajectory], folder: Path) -> None:
     np.save(folder / "ep_lens.npy", np.array([end - first + 1 for first, end in bounds]))
     _write_language(trajectories, bounds, folder / "lang_annotations")
     _write_config(trajectories, folder / CONFIG)
+
+
+def _name_lost_actions(trajectories: Sequence[Trajectory]) -> None:
+    """Warns of commands beyond the end of CALVIN's scale; its own episodes are written as they are."""
+    foreign = [one for one in trajectories if one.feature("rel_actions", 7) is None]
+    ends = [np.abs(_numbers(one).get("rel_actions", np.zeros((1, 7)))[:, :6]).max() >= 1 for one in foreign]
+    if any(ends):
+        log.warning("CALVIN's actions end at 2 cm and 0.05 rad a step: larger ones are cut, in %d episodes", sum(ends))
 
 
 def _numbers(one: Trajectory) -> dict[str, np.ndarray]:
@@ -76,7 +95,7 @@ def _images(one: Trajectory, view: View, step: int) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {f"rgb_{_NAMES[view]}": one.episode.rgb(view, step)}
     if one.episode.has("depth", view):
         depth = one.episode.depth(view, step)
-        arrays[f"depth_{_NAMES[view]}"] = np.where(np.isfinite(depth), depth, np.float32(_FAR)).astype(np.float32)
+        arrays[f"depth_{_NAMES[view]}"] = np.where(np.isfinite(depth), depth, 0).astype(np.float32)  # 0: none
     return arrays
 
 

@@ -28,7 +28,7 @@ from ..episode import ACTION_NAMES, STATE_NAMES
 from ..readers.libero_style import NOTE as MIRRORED_BACK
 from .lerobot_images import ImageColumn, image_columns, png_of
 from .lerobot_stats import FeatureStats, ImageStats
-from .trajectory import Trajectory
+from .trajectory import ACTION_UNITS, EXACT_FLOW, INTRINSICS, POSES, Trajectory, name_lost_fields
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,6 +63,7 @@ def write_lerobot(trajectories: Sequence[Trajectory], folder: Path) -> None:
     """
     if not trajectories:
         raise EpisodeError("export: nothing to write")
+    name_lost_fields(trajectories, "LeRobot", [INTRINSICS, POSES, ACTION_UNITS, EXACT_FLOW])
     _Writer(trajectories, folder).write()
 
 

@@ -25,7 +25,15 @@ from ..readers.libero_demo import ACTION_SPACE, CONTROL_HZ, DEPTH, FINGER_SPAN, 
 from ..readers.libero_model import CAMERAS, Planes
 from ..rotations import axis_angle, from_axis_angle, quaternion, rotation_matrix
 from .hdf5_file import new_hdf5
-from .trajectory import Trajectory, centred_field_of_view, name_losses
+from .trajectory import (
+    EXACT_FLOW,
+    MOVING_POSE,
+    OWN_NUMBERS,
+    Trajectory,
+    centred_field_of_view,
+    name_losses,
+    name_lost_fields,
+)
 
 if TYPE_CHECKING:
     import h5py
@@ -44,6 +52,7 @@ def write_libero(trajectories: Sequence[Trajectory], folder: Path) -> None:
     if not trajectories:
         raise EpisodeError("export: nothing to write")
     name_losses(trajectories, "LIBERO", hz=CONTROL_HZ, outcomes=frozenset({"success"}))
+    name_lost_fields(trajectories, "LIBERO", [MOVING_POSE, EXACT_FLOW, OWN_NUMBERS])
     tasks: dict[tuple[str, str], list[Trajectory]] = defaultdict(list)
     for one in trajectories:
         info = one.episode.info

@@ -6,7 +6,7 @@ Dimensions: n row, h w pixels.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -95,6 +95,33 @@ def name_losses(trajectories: Sequence[Trajectory], format: str, *, hz: float, o
         log.warning("%s keeps no rate: recorded at %s Hz, it will be read as %g Hz", format, rates, hz)
     if lost := sorted({info.outcome for info in infos if info.outcome is not None} - outcomes):
         log.warning("%s has no word for this outcome, left out: %s", format, ", ".join(lost))
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Something that a format may have no place for: its name, and whether an episode has it."""
+
+    what: str
+    is_in: Callable[[Trajectory], bool]
+
+
+INTRINSICS = Lost("intrinsics", lambda one: any(one.episode.has("K", view) for view in one.episode.info.views))
+POSES = Lost("camera poses", lambda one: any(_poses(one)))
+WRIST_POSE = Lost("the wrist camera's pose", lambda one: one.episode.has("T_world_camera", "wrist"))
+MOVING_POSE = Lost("poses of moving cameras", lambda one: any(one.still_camera(view) is None for view in _poses(one)))
+ACTION_UNITS = Lost("the units and axes of actions", lambda one: one.action is not None)
+EXACT_FLOW = Lost("exact flow", lambda one: one.episode.info.has_exact_flow)
+OWN_NUMBERS = Lost("the source's own columns", lambda one: bool({*one.episode.features} - {"state", "action"}))
+
+
+def _poses(one: Trajectory) -> list[View]:
+    return [view for view in one.episode.info.views if one.episode.has("T_world_camera", view)]
+
+
+def name_lost_fields(trajectories: Sequence[Trajectory], format: str, fields: Sequence[Lost]) -> None:
+    """Warns of what some episode has and the format has no place for."""
+    if lost := [field.what for field in fields if any(map(field.is_in, trajectories))]:
+        log.warning("%s has no place for these, left out: %s", format, ", ".join(lost))
 
 
 def centred_field_of_view(K: Float[np.ndarray, "3 3"], size: tuple[int, int]) -> tuple[float, float] | None:
