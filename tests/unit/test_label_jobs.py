@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from model.cli import run_command
-from model.errors import EpisodeError, UnsafeFileError
+from model.errors import ConfigError, EpisodeError, UnsafeFileError
 from tests.factories import make_recording
 from trainer.__main__ import COMMANDS
 from trainer.episodes.open import find_episodes, open_episode
@@ -21,10 +21,12 @@ from trainer.episodes.packed import save_packed
 from trainer.labels import store as store_module
 from trainer.labels import track_labeller
 from trainer.labels.computed import NETWORKS, operations_per_frame
+from trainer.labels.depth_labeller import DepthLabeller
 from trainer.labels.jobs import Job, Outcome, plan, run_job
 from trainer.labels.labeller import Label, label_key
 from trainer.labels.local_pool import run_local
 from trainer.labels.rates import measured, projection
+from trainer.labels.ray_pool import run_ray
 from trainer.labels.store import LabelStore
 from trainer.labels.track_labeller import TrackLabeller
 
@@ -134,11 +136,26 @@ def test_the_command_labels_goes_on_and_lists_failures(
     assert "0 made, 3 were there, 0 failed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("make", "option"),
+    [
+        (lambda: TrackLabeller(grid=0), "grid"),
+        (lambda: TrackLabeller(reach=0), "reach"),
+        (lambda: DepthLabeller(model="any", max_side=0), "max-side"),
+    ],
+)
+def test_a_size_of_nothing_is_bad_input(make: Callable[[], object], option: str) -> None:
+    with pytest.raises(ConfigError, match=f"--{option} must be at least 1, got 0"):
+        make()
+
+
+def test_ray_has_nothing_to_do_where_all_is_labelled() -> None:
+    assert list(run_ray([], 2, None)) == []
+
+
 @pytest.mark.slow
 def test_ray_makes_the_same_labels(names: Sequence[str], tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    from trainer.labels.ray_pool import run_ray
-
     jobs = [Job(episode=name, labeller=LABELLER, store=tmp_path / "ray") for name in names]
     assert sorted(outcome.episode for outcome in run_ray(jobs, 1, None)) == sorted(names)
     for name in names:

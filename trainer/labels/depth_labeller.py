@@ -58,6 +58,8 @@ class DepthLabeller:
     def __post_init__(self) -> None:
         if self.model is None and self.temporal is None:
             raise ConfigError("depth needs a network: --model FOLDER_OR_HUB_ID, --temporal FILE.py:FUNCTION, or both")
+        if self.max_side < 1:
+            raise ConfigError(f"--max-side must be at least 1, got {self.max_side}")
 
     def __getstate__(self) -> dict[str, Any]:
         """The parameters alone: every process loads its own network."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from model.errors import EpisodeError
+from model.errors import ConfigError, EpisodeError
 from trainer.episodes.episode import Episode, View
 
 from .frames import check_length, frames_of
@@ -41,6 +41,11 @@ class TrackLabeller:
     tracker: str | None = None
     view: View = "static"
     still_camera: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("grid", "reach"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name} must be at least 1, got {getattr(self, name)}")
 
     def __getstate__(self) -> dict[str, Any]:
         """The parameters alone: every process loads its own tracker."""
