@@ -22,7 +22,10 @@ BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "episodes" / "libero_
 
 
 def upside_down(folder: Path) -> Path:
-    """A real episode as a camera that hangs upside-down would have recorded it, its calibration left as it was."""
+    """A real episode as a camera that hangs upside-down would have recorded it, its calibration left as it was.
+
+    That it no longer says which renderer made it is worth a note.
+    """
     recording = recording_of(open_as_recorded(BUNDLED))
     stored = recording.views["static"]
     turned = {
@@ -31,9 +34,8 @@ def upside_down(folder: Path) -> Path:
         if getattr(stored, name) is not None
     }
     views = {**recording.views, "static": dataclasses.replace(stored, **turned)}
-    save_packed(
-        dataclasses.replace(recording, views=views, info=dataclasses.replace(recording.info, task=None)), folder
-    )
+    info = dataclasses.replace(recording.info, task=None, renderer=None)
+    save_packed(dataclasses.replace(recording, views=views, info=info), folder)
     return folder
 
 
@@ -75,7 +77,9 @@ def test_an_upside_down_episode_is_found_corrected_everywhere_and_undone(
     card = page.locator(".fw-card", has_text="The static images are rotated")
     card.wait_for()
     assert card.locator("img").evaluate("(img) => img.decode().then(() => img.naturalWidth > 300)")
-    assert page.locator(".fw-card.fw-error").count() == 1  # and nothing else is wrong with it
+    assert page.locator(".fw-card.fw-is-error").count() == 1  # and nothing else is wrong with it
+    note = page.locator(".fw-card", has_text="The images are rendered")
+    assert note.evaluate("(card) => getComputedStyle(card).position") == "static"  # it lies over nothing
     card.get_by_role("button", name="Apply for this source").click()
     page.wait_for_selector(".fw-card.fw-applied")
     assert "static rotated by 180°" in page.inner_text(".fw-steps")

@@ -30,7 +30,7 @@ function verdict({ clean, faults, checked, not_checked: unchecked, seconds }) {
 }
 
 function card(finding, index, run, apply) {
-  const host = make("article", `fw-card fw-${finding.severity}`);
+  const host = make("article", `fw-card fw-is-${finding.severity}`);
   host.classList.toggle("fw-applied", finding.applied);
   const head = make("header");
   const sure = make("span", "fw-sure", words.confidence.replace("{n}", Math.round(100 * finding.confidence)));
