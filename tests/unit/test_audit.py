@@ -213,7 +213,10 @@ def test_command_exit_codes_json_html_and_apply(tmp_path: Path, monkeypatch: pyt
     arguments = ["audit", str(folder), "--json", str(tmp_path / "a.json"), "--html", str(tmp_path / "a.html")]
     assert run_command("workbench", COMMANDS, [*arguments, "--apply", "gripper-sign"]) == 1
     said = capsys.readouterr().out
-    assert "gripper-sign" in said
+    assert "✗ gripper-sign, action gripper: " in said
+    assert "= gripper-sign, gripper: " in said
+    assert "✓ gripper-sign" not in said
+    assert "✓ mirrored, static.rgb: " in said
     assert "Set for" in said
     (found,) = json.loads((tmp_path / "a.json").read_text())["audits"]
     assert found["findings"][0]["setting"]["invert_gripper_action"] is True

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.episodes.source_settings import setting_to_json
 
-from .finding import Audit, Finding
+from .finding import Audit, Checked, Finding
 
 _MARK = {"error": "✗", "warning": "!", "note": "·"}
 
@@ -24,9 +24,17 @@ def audit_text(audits: Sequence[Audit]) -> str:
             lines += [f"      {finding.detail}", f"      Fix: {finding.fix}"]
             if finding.setting is not None:
                 lines.append(f"      For every episode of this source: --apply {finding.kind}")
-        lines += [f"  ✓ {answer.kind}, {answer.where}: {answer.measured}" for answer in audit.checked]
+        lines += [
+            f"  {_sign(audit, answer)} {answer.kind}, {answer.where}: {answer.measured}" for answer in audit.checked
+        ]
         lines += [f"  ? {answer.kind}, {answer.where}: not checked, {answer.reason}" for answer in audit.not_checked]
     return "\n".join(lines) + "\n"
+
+
+def _sign(audit: Audit, answer: Checked) -> str:
+    """No tick where the same question found a fault: what was measured there is no all-clear."""
+    blamed = any(fault.kind == answer.kind and fault.where.endswith(answer.where) for fault in audit.faults)
+    return "=" if blamed else "✓"
 
 
 def summary(audit: Audit) -> str:
