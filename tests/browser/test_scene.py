@@ -29,5 +29,10 @@ def test_page_and_viewer_share_one_time_both_ways(visit: Callable[..., Visit]) -
     page.wait_for_selector('.fw-viewer[data-predicted="15"]')
     page.wait_for_timeout(800)
     assert visitor.shown() == 15
+    page.set_viewport_size({"width": 1024, "height": 768})
+    legend, view = page.locator(".fw-legend3d").bounding_box(), page.locator(".fw-viewer").bounding_box()
+    assert legend is not None
+    assert view is not None
+    assert legend["y"] >= view["y"] + 24  # a narrow view's heading has its line to itself
     assert visitor.outside == []
     assert visitor.errors == []
