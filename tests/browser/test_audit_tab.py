@@ -103,6 +103,7 @@ def test_a_video_asks_for_its_field_of_view_and_says_that_it_was_assumed(
     write_video(tmp_path / "trial.mp4", plain_frames(0, 0, 6))
     drop(page, tmp_path / "trial.mp4")
     page.wait_for_selector(".fw-fov-why:has-text('static')")
+    assert page.inner_text(".fw-scene-tracks") == ""  # none can be drawn yet
     page.fill(".fw-ask-fov input", "55")
     page.get_by_role("button", name="Assume it").click()
     page.wait_for_selector(".fw-ask-fov", state="hidden")

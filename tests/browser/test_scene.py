@@ -29,6 +29,7 @@ def test_page_and_viewer_share_one_time_both_ways(visit: Callable[..., Visit]) -
     page.wait_for_selector('.fw-viewer[data-predicted="15"]')
     page.wait_for_timeout(800)
     assert visitor.shown() == 15
+    assert page.inner_text(".fw-scene-tracks").startswith("tracks: ")
     page.set_viewport_size({"width": 1024, "height": 768})
     legend, view = page.locator(".fw-legend3d").bounding_box(), page.locator(".fw-viewer").bounding_box()
     assert legend is not None

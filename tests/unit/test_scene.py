@@ -16,7 +16,7 @@ from trainer.episodes.recording import Recording
 from workbench.charts.track_style import faded, shown_tracks, track_colours
 from workbench.scene.blueprint import _eye
 from workbench.scene.lift import lift_image, lift_tracks
-from workbench.scene.picking import ATTENTION, POINTS, PREDICTED, TRUE, picked_point, shown_counts
+from workbench.scene.picking import ATTENTION, POINTS, PREDICTED, TRUE, line_count, picked_point
 from workbench.scene.recording import EpisodeScene, write_rrd
 
 
@@ -97,7 +97,16 @@ def test_a_click_gives_the_row(episode: MemoryEpisode) -> None:
         assert picked_point(foresight, entity, len(shown)) is None
     assert picked_point(foresight, POINTS, 10**6) is None
     assert picked_point(foresight, "/world/cloud/true", 0) is None
-    assert shown_counts(foresight) == (len(shown), 60)
+    assert line_count(foresight) == len(shown) > 0
+
+
+def test_no_line_where_it_cannot_be_placed(episode: MemoryEpisode) -> None:
+    foresight = make_foresight(episode, 8)
+    unseen = dataclasses.replace(foresight.views["static"], K=None)
+    assert line_count(dataclasses.replace(foresight, views={**foresight.views, "static": unseen})) == 0
+    unknown = foresight.flow.uvz.copy()
+    unknown[3, 0, 2] = np.nan
+    assert line_count(dataclasses.replace(foresight, flow=dataclasses.replace(foresight.flow, uvz=unknown))) == 0
 
 
 def test_opening_and_predictions_are_one_recording(episode: MemoryEpisode) -> None:

@@ -34,11 +34,13 @@ def picked_point(foresight: Foresight, entity_path: str, instance_id: int) -> in
     return int(rows[instance_id]) if 0 <= instance_id < len(rows) else None
 
 
-def shown_counts(foresight: Foresight) -> tuple[int, int]:
-    """How many tracks have a line in 3D, and of how many: "showing N of M tracks"."""
-    return len(_lines(foresight)), len(foresight.flow.moving)
+def line_count(foresight: Foresight) -> int:
+    """How many tracks have a line in 3D; none where intrinsics or the depth that they start from are not known."""
+    return len(_lines(foresight))
 
 
 def _lines(foresight: Foresight) -> Integer[np.ndarray, " q"]:
     seen = foresight.views[FLOW_VIEW]
-    return np.arange(0) if seen.K is None else shown_tracks(foresight.flow, seen.K)
+    if seen.K is None or not np.isfinite(foresight.flow.uvz[:, 0, 2]).all():
+        return np.arange(0)
+    return shown_tracks(foresight.flow, seen.K)

@@ -20,6 +20,7 @@ from ..charts.panels import ClipScales, Panel, future_panels, now_panels
 from ..charts.tables import NumberRow, PointRow, number_rows, point_rows
 from ..foresight import REMARKS, Foresight
 from ..pseudo import PSEUDO, PSEUDO_DEPTH, PSEUDO_TRACKS, image_tracks
+from ..scene.picking import line_count
 
 Json = dict[str, Any]
 _BADGED = (
@@ -137,6 +138,7 @@ def tracks(foresight: Foresight) -> Json:
         "true": None if true is None else plain(np.round(true.astype(float), 1)),
         "of": len(flow.uvz),
         "moving": len(chosen),
+        "in_3d": line_count(foresight),
         "start_depth": PSEUDO if flow.start_depth == "true" and PSEUDO_DEPTH in foresight.remarks else flow.start_depth,
         "pseudo": PSEUDO_TRACKS in foresight.remarks,
     }

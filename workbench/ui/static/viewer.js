@@ -17,7 +17,7 @@ export function mountScene(root, version) {
   mountSceneAttention(root, scene);
   on("errors", (messages) => { if (messages.length && !state.clip) note.textContent = ""; }); // nothing is going to be loaded
   const legend = root.querySelector(".fw-scene-tracks");
-  on("frame", ({ tracks }) => { legend.textContent = tracks ? (tracks.true ? text.scene_tracks : text.scene_tracks_predicted) : ""; });
+  on("frame", ({ tracks }) => { legend.textContent = tracks?.in_3d ? (tracks.true ? text.scene_tracks : text.scene_tracks_predicted) : ""; });
   on("frame", (frame) => { scene.start().then(() => scene.show(frame)).catch(() => { host.hidden = true; note.textContent = text.viewer_failed; }); });
 }
 
