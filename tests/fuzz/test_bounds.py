@@ -49,8 +49,25 @@ def json_of_empty_objects() -> bytes:
     return b'{"fps": 10, "features": [' + b"{}," * ((16 * MB - 100) // 3) + b"{}]}"
 
 
+def json_of_many(start: bytes, part: bytes, end: bytes) -> bytes:
+    """As many parts as are read."""
+    return start + part * (749_900 // sum(map(part.count, (b",", b"[", b"{")))) + end
+
+
+def json_of_lists() -> bytes:
+    return json_of_many(b'{"fps": 10, "features": [', b"[],", b"0]}")
+
+
+def json_of_texts() -> bytes:
+    return json_of_many(b'{"fps": 10, "features": [', b'"abcdefghij",', b"0]}")
+
+
+def json_of_keys() -> bytes:
+    return b'{"fps": 10, ' + b",".join(b'"%x":0' % number for number in range(749_900)) + b"}"
+
+
 def deep_json() -> bytes:
-    return b'{"a": ' + b"[" * (2 * MB)
+    return b'{"a": ' + b"[" * 700_000
 
 
 def yaml_aliases() -> bytes:
@@ -100,6 +117,70 @@ def tfrecord_claim() -> bytes:
     return head + struct.pack("<I", masked_crc(head))
 
 
+def record(data: bytes) -> bytes:
+    from trainer.episodes.readers.tfrecord import masked_crc
+
+    head = struct.pack("<Q", len(data))
+    return head + struct.pack("<I", masked_crc(head)) + data + struct.pack("<I", masked_crc(data))
+
+
+def field(number: int, data: bytes) -> bytes:
+    """A field of a protocol buffer that holds bytes."""
+    length, left = b"", len(data)
+    while left > 127:
+        length, left = length + bytes([left & 127 | 128]), left >> 7
+    return bytes([number << 3 | 2]) + length + bytes([left]) + data
+
+
+def example_with(name: bytes, kind: int, values: bytes) -> bytes:
+    """A record of one list of bytes (1), floats (2) or integers (3)."""
+    feature = field(1, name) + field(2, field(kind, values))
+    return record(field(1, field(1, feature)))
+
+
+def tfrecord_of_many_values() -> bytes:
+    return example_with(b"steps/action", 1, field(1, b"a") * 5_000_000)
+
+
+def tfrecord_of_many_integers() -> bytes:
+    return example_with(b"steps/is_first", 3, field(1, b"\1" * (60 * MB)))
+
+
+def tfrecord_of_many_features() -> bytes:
+    return record(field(1, b"".join(field(1, field(1, b"%x" % number)) for number in range(100_000))))
+
+
+def tfrecord_of_nothing() -> bytes:
+    return record(b"") * 1_000_000
+
+
+def csv_of_lines() -> bytes:
+    return b"\n" * (60 * MB)
+
+
+def csv_of_cells() -> bytes:
+    """As many cells as are read."""
+    return b"a,b,c,d,e,f,g,h\n" + b"1,2,3,4,5,6,7,8\n" * 124_000
+
+
+def csv_of_a_column() -> bytes:
+    return b"x\n" + b"1\n" * 299_000
+
+
+def pickle_of_dictionaries() -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "|O", "fortran_order": False, "shape": (1,)})
+    return buffer.getvalue() + b"\x80\x04(" + b"}" * 4_900_000 + b"t."
+
+
+def xml_of_elements() -> bytes:
+    return b"<mujoco>" + b"<a/>" * 4_000_000 + b"</mujoco>"
+
+
+def xml_as_large_as_read() -> bytes:
+    return b"<mujoco>" + b"<a>" * 190_000
+
+
 def png_bomb() -> bytes:
     """Sixteen-bit pixels of zeros, as many as are allowed and more than the header says."""
 
@@ -127,12 +208,26 @@ def json_lines() -> bytes:
     return (json.dumps({"episode_index": 1, "tasks": ["x"], "length": 3}) + "\n").encode() * 100_000
 
 
+def json_lines_of_nothing() -> bytes:
+    """Sixteen megabytes of the shortest lines."""
+    return b"{}\n" * (16 * MB // 3)
+
+
+def blank_lines() -> bytes:
+    return b"\n" * (16 * MB)
+
+
 @pytest.mark.parametrize(
     ("name", "file", "make", "says"),
     [
-        ("json", "meta/info.json", json_of_empty_objects, "codebase_version"),
+        ("json", "meta/info.json", json_of_empty_objects, "more than 750,000 values"),
+        ("json", "meta/info.json", json_of_lists, "codebase_version"),
+        ("json", "meta/info.json", json_of_texts, "codebase_version"),
+        ("json", "meta/info.json", json_of_keys, "codebase_version"),
         ("json", "meta/info.json", deep_json, "not JSON"),
         ("json lines", "episodes.jsonl", json_lines, "read"),
+        ("json lines", "episodes.jsonl", json_lines_of_nothing, "more than 750,000 values"),
+        ("json lines", "episodes.jsonl", blank_lines, "more than 150,000 lines"),
         ("meta.yaml", "meta.yaml", yaml_aliases, "has an alias"),
         ("meta.yaml", "meta.yaml", yaml_merges, "has an alias"),
         ("camera.yaml", "camera.yaml", deep_yaml, "is nested more than 50 deep"),
@@ -140,6 +235,16 @@ def json_lines() -> bytes:
         ("npz", "a.npz", npz_bomb, "field 'a' claims to unpack to"),
         ("npz", "a.npz", npz_of_many, "list of members"),
         ("tfrecord", "a.tfrecord", tfrecord_claim, "the record at byte 0 has 1073741824 bytes"),
+        ("tfrecord", "a.tfrecord", tfrecord_of_many_values, "more than 100000 values"),
+        ("tfrecord", "a.tfrecord", tfrecord_of_many_integers, "bytes of integers"),
+        ("tfrecord", "a.tfrecord", tfrecord_of_many_features, "more than 2000 values"),
+        ("tfrecord", "a.tfrecord", tfrecord_of_nothing, "more than 100,000 records"),
+        ("csv", "state.csv", csv_of_lines, "more than 1,000,000 cells"),
+        ("csv", "state.csv", csv_of_cells, "read"),
+        ("csv", "state.csv", csv_of_a_column, "read"),
+        ("pickle", "auto_lang_ann.npy", pickle_of_dictionaries, "more than 400000 instructions"),
+        ("mujoco xml", "a.xml", xml_of_elements, "read"),
+        ("mujoco xml", "a.xml", xml_as_large_as_read, "read"),
         ("png16, tiff", "a.png", png_bomb, "read"),
         ("jpeg, png", "a.png", png_text_bomb, "a.png"),
     ],

@@ -17,7 +17,10 @@ from model.errors import EpisodeError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _BYTES_LIST, _FLOAT_LIST, _INT64_LIST = 1, 2, 3
-MAX_FEATURES = 10_000
+MAX_FEATURES = 2_000
+_MAX_VALUES = 100_000  # of a list that is not packed: an image or a text of every step
+_MAX_FLOAT_BYTES, _MAX_INTEGER_BYTES = 64 << 20, 4 << 20  # of one list; integers need thirty times their bytes
+_MAX_PARTS = 4  # of an entry: a name and a list; protocol buffers let them come again, the last one counts
 
 
 @dataclass(frozen=True)
@@ -35,16 +38,18 @@ class Feature:
 
     def blobs(self) -> list[memoryview]:
         """The values of a list of bytes."""
-        self._expect(_BYTES_LIST, "bytes")
+        self._expect(_BYTES_LIST, "bytes", len(self.data))
         return [
-            value for number, value in _fields(self.data, self.where) if number == 1 and isinstance(value, memoryview)
+            value
+            for number, value in _fields(self.data, self.where, _MAX_VALUES)
+            if number == 1 and isinstance(value, memoryview)
         ]
 
     def floats(self) -> Float[np.ndarray, " n"]:
         """The values of a list of floats, float32."""
-        self._expect(_FLOAT_LIST, "floats")
+        self._expect(_FLOAT_LIST, "floats", _MAX_FLOAT_BYTES)
         parts: list[np.ndarray] = []
-        for number, value in _fields(self.data, self.where):
+        for number, value in _fields(self.data, self.where, _MAX_VALUES):
             if number == 1 and isinstance(value, memoryview):
                 if len(value) % 4:
                     raise EpisodeError(f"{self.where}: its floats are cut off")
@@ -53,9 +58,9 @@ class Feature:
 
     def integers(self) -> Integer[np.ndarray, " n"]:
         """The values of a list of integers, int64."""
-        self._expect(_INT64_LIST, "integers")
+        self._expect(_INT64_LIST, "integers", _MAX_INTEGER_BYTES)
         parts: list[np.ndarray] = []
-        for number, value in _fields(self.data, self.where):
+        for number, value in _fields(self.data, self.where, _MAX_VALUES):
             if number == 1:
                 parts.append(np.array([value], np.uint64) if isinstance(value, int) else _varints(value, self.where))
         return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
@@ -64,9 +69,11 @@ class Feature:
         """The values of a list of floats or integers."""
         return self.integers() if self.kind == _INT64_LIST else self.floats()
 
-    def _expect(self, kind: int, name: str) -> None:
+    def _expect(self, kind: int, name: str, most: int) -> None:
         if self.kind != kind:
             raise EpisodeError(f"{self.where}: is no list of {name}")
+        if len(self.data) > most:
+            raise EpisodeError(f"{self.where}: has {len(self.data)} bytes of {name}, at most {most} are read")
 
 
 def parse_example(data: bytes | memoryview, where: str) -> dict[str, Feature]:
@@ -76,15 +83,13 @@ def parse_example(data: bytes | memoryview, where: str) -> dict[str, Feature]:
         EpisodeError: Not an Example, or damaged.
     """
     features: dict[str, Feature] = {}
-    for number, message in _fields(memoryview(data), where):
+    for number, message in _fields(memoryview(data), where, _MAX_PARTS):
         if number != 1 or not isinstance(message, memoryview):
             continue
-        for entry_number, entry in _fields(message, where):
+        for entry_number, entry in _fields(message, where, MAX_FEATURES):
             if entry_number == 1 and isinstance(entry, memoryview):
                 name, feature = _entry(entry, where)
                 features[name] = feature
-                if len(features) > MAX_FEATURES:
-                    raise EpisodeError(f"{where}: has more than {MAX_FEATURES} features")
     if not features:
         raise EpisodeError(f"{where}: is no tf.train.Example")
     return features
@@ -92,22 +97,25 @@ def parse_example(data: bytes | memoryview, where: str) -> dict[str, Feature]:
 
 def _entry(entry: memoryview, where: str) -> tuple[str, Feature]:
     name, kind, data = "", 0, memoryview(b"")
-    for number, value in _fields(entry, where):
+    for number, value in _fields(entry, where, _MAX_PARTS):
         if not isinstance(value, memoryview):
             continue
         if number == 1:
             name = bytes(value[:1024]).decode("utf-8", "replace")
         elif number == 2:
-            for list_kind, content in _fields(value, where):
+            for list_kind, content in _fields(value, where, _MAX_PARTS):
                 if isinstance(content, memoryview):
                     kind, data = list_kind, content
     return name, Feature(f"{where}: {name}", kind, data)
 
 
-def _fields(data: memoryview, where: str) -> Iterator[tuple[int, memoryview | int]]:
+def _fields(data: memoryview, where: str, most: int) -> Iterator[tuple[int, memoryview | int]]:
     """Numbers and values of the fields of a message: a span of bytes, or an integer for a varint."""
-    at = 0
+    at = count = 0
     while at < len(data):
+        count += 1
+        if count > most:
+            raise EpisodeError(f"{where}: has more than {most} values where a recording has fewer")
         tag, at = _varint(data, at, where)
         number, wire = tag >> 3, tag & 7
         if wire == _VARINT:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from model.errors import EpisodeError, UnsafeFileError
 
-MAX_ROWS, MAX_COLUMNS, MAX_CELLS = 1_000_000, 512, 8_000_000
+MAX_ROWS, MAX_COLUMNS, MAX_CELLS = 300_000, 512, 1_000_000
 _SEPARATORS = ",;\t"
 _HEAD = 1 << 16  # characters in which the first line is looked for
 _WORDS = {"": math.nan, "na": math.nan, "n/a": math.nan, "null": math.nan, "none": math.nan, "true": 1.0, "false": 0.0}
@@ -34,9 +34,11 @@ def read_csv(path: Path) -> tuple[dict[str, list[float] | None], list[str]]:
             "utf-16" if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig", "replace"
         )
         separator = _separator(text[:_HEAD])
+        if text.count(separator) + text.count("\n") + text.count("\r") > MAX_CELLS:
+            raise UnsafeFileError(f"{path}: more than {MAX_CELLS:,} cells; an npz may hold as many as there are")
         rows = (row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row)
         names, first = _names(rows, path)
-        lines = [*first, *itertools.islice(_at_most(MAX_CELLS, rows, path), MAX_ROWS + 1)]
+        lines = [*first, *itertools.islice(rows, MAX_ROWS + 1)]
     except (csv.Error, OSError) as error:
         raise EpisodeError(f"{path}: cannot be read as CSV ({error})") from None
     if len(lines) > MAX_ROWS or len(names) > MAX_COLUMNS:
@@ -55,14 +57,6 @@ def read_csv(path: Path) -> tuple[dict[str, list[float] | None], list[str]]:
         elif any(line[at] for line in lines):
             notes.append(f"column {at + 1} left out: it has no name")
     return columns, notes
-
-
-def _at_most(cells: int, rows: Iterator[list[str]], path: Path) -> Iterator[list[str]]:
-    for row in rows:
-        cells -= len(row)
-        if cells < 0:
-            raise UnsafeFileError(f"{path}: more than {MAX_CELLS} cells")
-        yield row
 
 
 def _separator(head: str) -> str:

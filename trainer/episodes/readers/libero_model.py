@@ -16,6 +16,7 @@ CAMERAS = {"static": "agentview", "wrist": "robot0_eye_in_hand"}
 _FIELD_OF_VIEW = 45.0  # degrees: MuJoCo's default
 _NARROWEST = 0.01  # degrees: no camera sees less, and a focal length must stay a number
 _TO_OPENCV = np.diag([1.0, -1.0, -1.0])  # MuJoCo cameras look along -z with y up
+_MAX_TEXT, _MAX_ELEMENTS = 4 << 20, 100_000  # of a real one: half a megabyte, a few thousand
 _ENTITY = re.compile(r"<!(DOCTYPE|ENTITY)", re.IGNORECASE)
 
 
@@ -74,6 +75,8 @@ def parse_model(text: str) -> Model:
     Near and far are given in units of the model's extent, which is known only if the text states it: otherwise MuJoCo
     computes it from the meshes.
     """
+    if len(text) > _MAX_TEXT or text.count("<") > 2 * _MAX_ELEMENTS:
+        return Model(cameras={}, planes=None)
     if _ENTITY.search(text):  # a model has no use for them, and they can make a page out of a line
         return Model(cameras={}, planes=None)
     try:

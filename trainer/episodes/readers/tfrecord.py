@@ -14,7 +14,7 @@ from model.errors import EpisodeError, UnsafeFileError
 from .extra import library
 
 MAX_RECORD_BYTES = 256 << 20
-MAX_RECORDS = 1_000_000
+MAX_RECORDS = 100_000
 _HEADER = struct.Struct("<QI")
 _FOOTER_BYTES = 4
 _MASK_DELTA = 0xA282EAD8
@@ -39,7 +39,7 @@ def index_records(path: Path) -> RecordFile:
 
     Raises:
         EpisodeError: Not readable, or not one whole record.
-        UnsafeFileError: A record is larger than this program reads.
+        UnsafeFileError: A record is larger, or there are more, than this program reads.
     """
     spans: list[tuple[int, int]] = []
     complaint = ""
@@ -47,11 +47,13 @@ def index_records(path: Path) -> RecordFile:
         size = path.stat().st_size
         with path.open("rb") as file:
             offset = 0
-            while offset < size and len(spans) < MAX_RECORDS:
+            while offset < size:
                 header = file.read(_HEADER.size)
                 complaint = _header_complaint(header, offset, size, path)
                 if complaint:
                     break
+                if len(spans) == MAX_RECORDS:
+                    raise UnsafeFileError(f"{path}: has more than {MAX_RECORDS:,} records")
                 start, length = offset + _HEADER.size, _HEADER.unpack(header)[0]
                 spans.append((start, length))
                 offset = start + length + _FOOTER_BYTES
