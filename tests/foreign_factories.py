@@ -182,12 +182,13 @@ def rlds_features(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {"featuresDict": {"features": {"steps": {"sequence": {"feature": node(tree)}}}}}
 
 
+def field(number: int, data: bytes) -> bytes:
+    """A field of a protocol buffer that holds bytes."""
+    return _varint(number << 3 | 2) + _varint(len(data)) + data
+
+
 def example(features: Mapping[str, Any]) -> bytes:
     """A serialised tf.train.Example; lists of bytes, float arrays, integer arrays."""
-
-    def field(number: int, data: bytes) -> bytes:
-        return _varint(number << 3 | 2) + _varint(len(data)) + data
-
     entries = b""
     for name, values in features.items():
         if isinstance(values, np.ndarray) and values.dtype.kind == "f":

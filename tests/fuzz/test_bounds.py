@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.foreign_factories import field, tfrecord
+
 MB = 1 << 20
 READ = """
 import sys, time
@@ -117,25 +119,10 @@ def tfrecord_claim() -> bytes:
     return head + struct.pack("<I", masked_crc(head))
 
 
-def record(data: bytes) -> bytes:
-    from trainer.episodes.readers.tfrecord import masked_crc
-
-    head = struct.pack("<Q", len(data))
-    return head + struct.pack("<I", masked_crc(head)) + data + struct.pack("<I", masked_crc(data))
-
-
-def field(number: int, data: bytes) -> bytes:
-    """A field of a protocol buffer that holds bytes."""
-    length, left = b"", len(data)
-    while left > 127:
-        length, left = length + bytes([left & 127 | 128]), left >> 7
-    return bytes([number << 3 | 2]) + length + bytes([left]) + data
-
-
 def example_with(name: bytes, kind: int, values: bytes) -> bytes:
     """A record of one list of bytes (1), floats (2) or integers (3)."""
     feature = field(1, name) + field(2, field(kind, values))
-    return record(field(1, field(1, feature)))
+    return tfrecord([field(1, field(1, feature))])
 
 
 def tfrecord_of_many_values() -> bytes:
@@ -147,11 +134,11 @@ def tfrecord_of_many_integers() -> bytes:
 
 
 def tfrecord_of_many_features() -> bytes:
-    return record(field(1, b"".join(field(1, field(1, b"%x" % number)) for number in range(100_000))))
+    return tfrecord([field(1, b"".join(field(1, field(1, b"%x" % number)) for number in range(100_000)))])
 
 
 def tfrecord_of_nothing() -> bytes:
-    return record(b"") * 1_000_000
+    return tfrecord([b""]) * 1_000_000
 
 
 def csv_of_lines() -> bytes:
