@@ -12,29 +12,45 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, TimeoutError, sync_playwright
 
 from tests.chromium import FLAGS
 from tests.factories import make_recording
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FAILED = pytest.StashKey[bool]()
+NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 PATIENCE_MS = 180_000
 """Software rendering on a busy machine is slow; a passing test never waits this long."""
 
 
 @dataclass
 class Visit:
-    """One visitor's page and everything it complained about."""
+    """One visitor's page and everything it complained about.
+
+    A machine that joins or leaves a network while a test runs is no complaint of the page: `network_changes` has those.
+    """
 
     page: Page
     outside: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    network_changes: list[str] = field(default_factory=list)
+
+    def load(self, url: str) -> None:
+        """Opens the page, until it shows a frame."""
+        self.page.goto(url)
+        self.page.wait_for_selector(".fw-panels[data-t]")
+
+    def note(self, message: ConsoleMessage) -> None:
+        """Keeps what the browser's console says in red."""
+        if message.type == "error":
+            (self.network_changes if NETWORK_CHANGED in message.text else self.errors).append(message.text)
 
     def shown(self) -> int:
         """The control step on the screen."""
@@ -44,6 +60,20 @@ class Visit:
         """Until the panels show `step`."""
         drawn = ":not([data-origin=recorded])" if predicted else ""
         self.page.wait_for_selector(f'.fw-panels[data-t="{step}"]{drawn}')
+
+    def told(self) -> str:
+        """What the page shows, for the report of a test that failed."""
+        lines = self.page.evaluate(
+            """() => [
+              `address ${location.search}, focus in ${document.activeElement?.outerHTML.slice(0, 80)}`,
+              ...[".fw-panels", ".fw-viewer"].map((name) => [name, document.querySelector(name)?.dataset])
+                .map(([name, shown]) => `${name} ${JSON.stringify(shown)}`),
+              ...["error", "status", "wait", "upload-said", "upload-busy", "instruction"]
+                .flatMap((name) => [...document.querySelectorAll(`.fw-${name}`)])
+                .map((element) => `.${element.className}: ${element.textContent}`),
+            ]"""
+        )
+        return "\n".join([*lines, *(f"console: {error}" for error in (*self.errors, *self.network_changes))])
 
     def unexpected(self) -> list[str]:
         """Console errors other than those of the viewer's files, which most tests block."""
@@ -106,30 +136,50 @@ def chromium(address: str) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
-def visit(chromium: Browser, address: str) -> Iterator[Callable[..., Visit]]:
-    """Opens the page as a new visitor: `visit("?t=4", viewer=False)`; without the 3D viewer it is much faster."""
-    contexts = []
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        item.stash[FAILED] = report.failed
+    return report
 
-    def open_page(query: str = "", *, viewer: bool = False) -> Visit:
+
+@pytest.fixture
+def visit(chromium: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Visit]]:
+    """Opens the page as a new visitor: `visit("?t=4", viewer=False)`; without the 3D viewer it is much faster."""
+    visits = []
+
+    def open_page(query: str = "", *, viewer: bool = False, lost: tuple[str, ...] = ()) -> Visit:
         context = chromium.new_context(viewport={"width": 1280, "height": 860}, permissions=["clipboard-read"])
-        contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(PATIENCE_MS)
         page.add_init_script("console.debug = () => {}")  # the viewer prints thousands of lines there
         visitor = Visit(page)
+        visits.append(visitor)
         page.on("request", lambda request: _note_outside(visitor, request, address))
-        page.on("console", lambda line: visitor.errors.append(line.text) if line.type == "error" else None)
+        page.on("console", visitor.note)
         page.on("pageerror", lambda error: visitor.errors.append(str(error)))
         if not viewer:
             page.route("**/viewer/**", lambda route: route.abort())
-        page.goto(f"{address}/{query}")
-        page.wait_for_selector(".fw-panels[data-t]")
+        for pattern in lost:  # the first request of each ends with its connection
+            page.route(pattern, lambda route: route.abort("internetdisconnected"), times=1)
+        try:
+            visitor.load(f"{address}/{query}")
+        except TimeoutError:
+            if not visitor.network_changes:
+                raise
+        if visitor.network_changes:  # then some of the page's own files never came
+            visitor.errors.clear()
+            visitor.load(f"{address}/{query}")
         return visitor
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for number, visitor in enumerate(visits):
+        if request.node.stash.get(FAILED, False):
+            print(f"what visitor {number} saw:\n{visitor.told()}")  # pytest shows it below the failure
+        visitor.page.context.close()
 
 
 def _stop_runs(runs: Path) -> None:

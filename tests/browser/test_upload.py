@@ -20,16 +20,20 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 def drop(page: Page, *paths: Path) -> None:
     """Drags files or folders of this machine onto the zone and lets them go."""
     page.get_by_role("tab", name="Browse").click()
-    page.wait_for_selector(".fw-upload-zone")
-    box = page.locator(".fw-upload-zone").bounding_box()
-    assert box is not None
+    zone = page.locator(".fw-upload-zone")
+    zone.wait_for()
     protocol = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(path) for path in paths], "dragOperationsMask": 1}
-    for kind in ("dragEnter", "dragOver", "drop"):
-        protocol.send(
-            "Input.dispatchDragEvent",
-            {"type": kind, "x": box["x"] + 20, "y": box["y"] + box["height"] / 2, "data": data},
-        )
+    while True:  # what is above the zone may still arrive and push it down
+        box = zone.bounding_box()
+        assert box is not None
+        at = {"x": box["x"] + 20, "y": box["y"] + box["height"] / 2, "data": data}
+        for kind in ("dragEnter", "dragOver"):
+            protocol.send("Input.dispatchDragEvent", {"type": kind, **at})
+        page.wait_for_timeout(100)
+        if zone.evaluate("(zone) => zone.classList.contains('fw-over')") and zone.bounding_box() == box:
+            protocol.send("Input.dispatchDragEvent", {"type": "drop", **at})
+            return
 
 
 def make_trial(folder: Path, seed: int, instruction: str) -> Path:

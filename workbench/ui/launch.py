@@ -24,7 +24,11 @@ from .options import AppOptions
 if TYPE_CHECKING:
     from .desk import Desk
 
-_PROOF_STYLE = Path(__file__).parents[1] / "proof" / "proof.css"
+_STYLES = (
+    *(Path(__file__).parent / "static" / f"{name}.css" for name in ("page", "browse", "upload", "audit")),
+    Path(__file__).parents[1] / "proof" / "proof.css",
+    Path(__file__).parent / "static" / "controls.css",
+)
 """Shared with the report that opens offline."""
 
 _PATIENCE_S = 0.5
@@ -144,13 +148,7 @@ def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[
         server_port=options.port,
         theme=make_theme(),
         head=f'<script type="module" src="{page_script()}"></script>',
-        css_paths=[
-            Path(__file__).parent / "static" / "page.css",
-            Path(__file__).parent / "static" / "browse.css",
-            Path(__file__).parent / "static" / "audit.css",
-            _PROOF_STYLE,
-            Path(__file__).parent / "static" / "controls.css",
-        ],
+        css_paths=[*_STYLES],
         allowed_paths=[],
         blocked_paths=[
             str(path) for path in (*options.episode_roots(), *options.checkpoint_roots(), options.runs, cache_folder())

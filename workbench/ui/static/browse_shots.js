@@ -1,6 +1,6 @@
 // The pictures of the chosen episode: one of each camera and kind, all of one time, depth with its colour bar.
 import { make } from "./dom.js";
-import { address } from "./request.js";
+import { ask } from "./request.js";
 import text from "./text.js";
 
 export function shotOf({ camera, source, kind, size, policy }) {
@@ -35,8 +35,7 @@ export async function paint(frame, episode, t, say) {
     frame.wanted = null;
     const { camera, kind } = frame.dataset;
     try {
-      const response = await fetch(address("browse/picture", { ...wanted, camera, kind }));
-      if (!response.ok) throw new Error((await response.json()).error);
+      const response = await ask("browse/picture", { ...wanted, camera, kind });
       const bitmap = URL.createObjectURL(await response.blob());
       const picture = frame.querySelector("img");
       picture.onload = () => URL.revokeObjectURL(bitmap);
@@ -45,7 +44,7 @@ export async function paint(frame, episode, t, say) {
       delete frame.dataset.failed;
     } catch (error) {
       frame.dataset.failed = "";
-      if (frame.isConnected) say(error instanceof TypeError ? text.connection_lost : error.message);
+      if (frame.isConnected) say(error.message);
     }
   }
   frame.busy = false;

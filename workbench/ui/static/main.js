@@ -5,6 +5,7 @@ import { mountFieldOfView } from "./field_of_view.js";
 import { start } from "./frames.js";
 import { mountKeys } from "./keys.js";
 import { mountPanels } from "./panels.js";
+import { persistently } from "./request.js";
 import { mountTables } from "./tables.js";
 import { mountTimeline } from "./timeline.js";
 import { mountTopbar } from "./topbar.js";
@@ -15,10 +16,10 @@ const mounted = new WeakSet();
 const mounts = {
   topbar: (element) => { mountTopbar(element); mountKeys(); },
   foresight: (element, viewer) => { mountPanels(element); mountTimeline(element); mountTables(element); mountScene(element, viewer); mountFieldOfView(element); },
-  browse: (element) => import("./browse.js").then((tab) => tab.mountBrowse(element)),
+  browse: (element) => persistently(() => import("./browse.js")).then((tab) => tab.mountBrowse(element)),
   attention: mountAttention,
-  proof: (element) => import("./proof.js").then((tab) => tab.mountProof(element)),
-  audit: (element) => import("./audit.js").then((tab) => tab.mountAudit(element)),
+  proof: (element) => persistently(() => import("./proof.js")).then((tab) => tab.mountProof(element)),
+  audit: (element) => persistently(() => import("./audit.js")).then((tab) => tab.mountAudit(element)),
 };
 
 start();

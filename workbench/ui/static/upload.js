@@ -12,7 +12,6 @@ const UNITS = ["B", "kB", "MB", "GB"];
 
 export function mountUpload(root, openEpisode) {
   root.replaceChildren(...skeleton());
-  addStyle();
   const at = (name) => root.querySelector(`.fw-upload-${name}`);
   const own = { limits: null, show: (listed) => { own.limits = listed; showOwn(root, listed, remove); } };
   const remove = async (name) => {
@@ -41,7 +40,7 @@ function transfers(at, own, openEpisode) {
     const files = await collect(own.limits?.files ?? Infinity);
     if (!files.length) throw new Error(words.nothing);
     const { upload } = await sendJson("POST", "uploads", { files: files.map(({ path, file }) => [path, file.size]) });
-    if (sending.cancelled) throw await cancelled(upload);
+    if (sending.cancelled) throw await ended(upload, words.cancelled);
     return send(upload, files.map(({ file }) => file), sending, (done, total) => progress(at, done, total));
   };
   const take = async (collect) => {
@@ -50,7 +49,7 @@ function transfers(at, own, openEpisode) {
     say(at, "");
     busy(at, words.reading_names);
     try {
-      const found = await bring(collect);
+      const found = await bring(collect).catch((error) => { if (error instanceof LostError) return bring(collect); throw error; });
       say(at, found.problems.join(" · "));
       own.show(await askJson("uploads"));
       await openEpisode(found.episode);
@@ -167,15 +166,18 @@ function send(upload, files, sending, progressed) {
     request.responseType = "json";
     request.upload.addEventListener("progress", (event) => progressed(event.loaded, event.total));
     request.addEventListener("load", () => (request.status === 200 ? resolve(request.response) : reject(new Error(request.response?.error ?? text.bad_request))));
-    request.addEventListener("error", () => reject(new Error(text.connection_lost)));
-    request.addEventListener("abort", () => cancelled(upload).then(reject));
+    request.addEventListener("error", () => ended(upload, text.connection_lost, LostError).then(reject));
+    request.addEventListener("abort", () => ended(upload, words.cancelled).then(reject));
     request.send(new Blob(files));
   });
 }
 
-async function cancelled(upload) {
+// The connection was lost on the way: once more may help.
+class LostError extends Error {}
+
+async function ended(upload, message, Kind = Error) {
   await sendJson("DELETE", `uploads/${upload}`).catch(() => {}); // the server saw the connection end, and was faster
-  return new Error(words.cancelled);
+  return new Kind(message);
 }
 
 function progress(at, done, total) {
@@ -196,11 +198,4 @@ async function openWhatIsLeft() {
 function size(bytes) {
   const power = bytes < 1000 ? 0 : Math.min(Math.floor(Math.log10(bytes) / 3), UNITS.length - 1);
   return `${Number((bytes / 1000 ** power).toPrecision(3))} ${UNITS[power]}`;
-}
-
-function addStyle() {
-  const sheet = make("link");
-  sheet.rel = "stylesheet";
-  sheet.href = new URL("upload.css", import.meta.url).href;
-  document.head.append(sheet);
 }

@@ -1,7 +1,7 @@
 // The Rerun viewer: one recording at a time, one time with the page in both directions, clicks on tracks become rows.
 import { state, on, emit } from "./store.js";
 import { goTo } from "./visit.js";
-import { address, ask, askJson } from "./request.js";
+import { address, ask, askJson, persistently } from "./request.js";
 import text from "./text.js";
 
 const TIMELINE = "step";
@@ -48,7 +48,7 @@ class Scene {
   }
 
   async #start() {
-    const { WebViewer } = await import(`/viewer/${this.version}/viewer.js`);
+    const { WebViewer } = await persistently(() => import(`/viewer/${this.version}/viewer.js`));
     const viewer = new WebViewer();
     viewer._on_raw_event((raw) => this.#heard(JSON.parse(raw)));
     const theme = document.body.classList.contains("dark") ? "dark" : "light";
@@ -97,9 +97,7 @@ class Scene {
     this.channel = null;
     this.clip = null; // what the viewer says from here on is about no clip of ours
     await this.viewer.close("all").catch(() => {});
-    const { store_ids: stores } = await this.viewer.open(address("scene.rrd", query));
-    if (!stores.length) await ask("scene.rrd", query); // says what was wrong
-    this.recording = JSON.stringify(stores);
+    this.recording = JSON.stringify(await this.#load(query));
     this.channel = this.viewer.open_channel("foresight");
     this.sent = new Set();
     this.coloured = "";
@@ -107,6 +105,15 @@ class Scene {
     this.note.textContent = "";
     this.clip = clip;
     this.host.dataset.episode = clip.episode.id;
+  }
+
+  // The ids of what was opened. The viewer does not say why it could not.
+  async #load(query) {
+    const open = async () => (await this.viewer.open(address("scene.rrd", query))).store_ids;
+    const stores = await open();
+    if (stores.length) return stores;
+    await ask("scene.rrd", query); // throws what was wrong; else it was the connection
+    return open();
   }
 
   async #add(t, clip) {
