@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -116,6 +117,22 @@ def test_a_wait_without_end_is_ended(fake: child.Child, tmp_path: Path, monkeypa
     monkeypatch.setattr(child, "WALL_S", 0.2)
     with pytest.raises(UnsafeFileError, match="took more than"):
         fake.ask("wait", tmp_path)
+
+
+def test_a_program_with_more_than_1024_open_files_can_ask(fake: child.Child, tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] != resource.RLIM_INFINITY and limits[1] < 1200:
+        pytest.skip("this machine lets no program have so many files open")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], 1200), limits[1]))
+    held: list[int] = []
+    try:
+        while not held or held[-1] < 1030:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+        assert fake.ask("say", tmp_path, value=7)[0]["value"] == 7
+    finally:
+        for each in held:
+            os.close(each)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize("size", [0, 10, 70_000, 5_000_000])

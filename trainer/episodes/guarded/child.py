@@ -174,7 +174,9 @@ class Child:
 
 
 def _wait(stream: int, where: str, end: float) -> None:
-    if not select.select([stream], [], [], max(0.0, end - time.monotonic()))[0]:
+    ready = select.poll()  # `select` knows no descriptor beyond 1023
+    ready.register(stream, select.POLLIN)
+    if not ready.poll(1000 * max(0.0, end - time.monotonic())):
         raise UnsafeFileError(f"{where}: reading a part of it took more than {WALL_S:.0f} s and was stopped")
 
 
