@@ -11,8 +11,10 @@ import pytest
 import torch
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config, DPTImageProcessorPil
 
+from model.cli import run_command
 from model.errors import CheckpointError, ConfigError, EpisodeError
 from tests.factories import make_recording
+from trainer.__main__ import COMMANDS
 from trainer.episodes.packed import PackedEpisode, save_packed
 from trainer.labels import depth_clip, depth_network, frames, gpus
 from trainer.labels.align import align
@@ -20,7 +22,6 @@ from trainer.labels.anchors import find_anchors
 from trainer.labels.depth_codes import depth_of
 from trainer.labels.depth_labeller import DepthLabeller
 from trainer.labels.depth_network import TransformersDepth
-from trainer.labels.jobs import plan
 from trainer.labels.labeller import Label
 
 
@@ -313,9 +314,14 @@ def test_the_same_weights_read_in_another_way_are_another_labeller(network: Path
     assert relative.identity != metric.identity
 
 
-def test_a_network_that_is_not_there_is_said_once(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="neither a folder"):
-        plan(["a#0", "b#0"], DepthLabeller(model=str(tmp_path / "none")), tmp_path / "store", retry_failed=False)
+def test_a_network_that_is_not_there_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in range(2):
+        save_packed(make_recording(length=4, size=(24, 32), seed=seed), tmp_path / "data" / str(seed))
+    argv = ["label", "depth", str(tmp_path / "data"), "--store", str(tmp_path / "store")]
+    assert run_command("trainer", COMMANDS, [*argv, "--model", str(tmp_path / "none")]) == 2
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("neither a folder") == 1
+    assert not (tmp_path / "store").exists()
 
 
 def test_an_incomplete_network_is_refused(network: Path, tmp_path: Path) -> None:

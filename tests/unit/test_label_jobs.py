@@ -22,7 +22,7 @@ from trainer.labels import store as store_module
 from trainer.labels import track_labeller
 from trainer.labels.computed import NETWORKS, operations_per_frame
 from trainer.labels.depth_labeller import DepthLabeller
-from trainer.labels.jobs import Job, Outcome, plan, run_job
+from trainer.labels.jobs import Job, Outcome, run_job
 from trainer.labels.labeller import Label, label_key
 from trainer.labels.local_pool import run_local
 from trainer.labels.rates import measured, projection
@@ -59,20 +59,25 @@ def test_other_parameters_are_another_label(names: Sequence[str], tmp_path: Path
     assert run_job(Job(episode=names[1], labeller=LABELLER, store=tmp_path)).status == "made"
 
 
-def test_failures_are_on_record_and_tried_again_on_demand(names: list[str], tmp_path: Path) -> None:
+def test_failures_are_on_record_and_tried_again_on_demand(
+    names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     no_wrist = replace(LABELLER, view="wrist")
     save_packed(make_recording(length=6, size=(24, 32), views=("static",)), tmp_path / "data" / "3")
     names = find_episodes(tmp_path / "data")
-    jobs, settled = plan(names, no_wrist, tmp_path / "labels", retry_failed=False)
-    assert (len(jobs), settled) == (4, [])
+    jobs = [Job(episode=name, labeller=no_wrist, store=tmp_path / "labels") for name in names]
     assert [run_job(job).status for job in jobs] == ["made", "made", "made", "failed"]
-    jobs, settled = plan(names, no_wrist, tmp_path / "labels", retry_failed=False)
-    assert jobs == []
-    assert [outcome.status for outcome in settled] == ["kept", "kept", "kept", "failed"]
-    assert "no camera 'wrist'" in (settled[3].error or "")
-    jobs, _ = plan(names, no_wrist, tmp_path / "labels", retry_failed=True)
-    assert [job.episode for job in jobs] == [names[3]]
     assert [item["episode"] for item in LabelStore(tmp_path / "labels", "tracks").failures()] == [names[3]]
+
+    def tried(*_: object) -> None:
+        raise EpisodeError("tried again")
+
+    monkeypatch.setattr(TrackLabeller, "label", tried)
+    again = [run_job(job) for job in jobs]
+    assert [outcome.status for outcome in again] == ["kept", "kept", "kept", "failed"]
+    assert "no camera 'wrist'" in (again[3].error or "")
+    assert run_job(replace(jobs[3], retry_failed=True)).error == "tried again"
+    assert run_job(replace(jobs[0], retry_failed=True)).status == "kept"
 
 
 def test_an_episode_that_cannot_be_opened_is_a_failure(tmp_path: Path) -> None:
@@ -149,15 +154,12 @@ def test_a_size_of_nothing_is_bad_input(make: Callable[[], object], option: str)
         make()
 
 
-def test_ray_has_nothing_to_do_where_all_is_labelled() -> None:
-    assert list(run_ray([], 2, None)) == []
-
-
 @pytest.mark.slow
 def test_ray_makes_the_same_labels(names: Sequence[str], tmp_path: Path) -> None:
     pytest.importorskip("ray")
     jobs = [Job(episode=name, labeller=LABELLER, store=tmp_path / "ray") for name in names]
     assert sorted(outcome.episode for outcome in run_ray(jobs, 1, None)) == sorted(names)
+    assert [outcome.status for outcome in run_ray(jobs, 1, None)] == ["kept"] * len(names)
     for name in names:
         key = label_key(open_episode(name).content_hash, LABELLER.identity)
         made = LabelStore(tmp_path / "ray", "tracks").read(key)

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,12 +22,15 @@ from trainer.episodes.open import find_episodes
 from .anchors import AnchorSource
 from .depth_labeller import DepthLabeller
 from .gpus import visible_gpus
-from .jobs import Job, LabellerOptions, Outcome, plan
+from .jobs import Job, LabellerOptions, Outcome
 from .local_pool import run_local
 from .rates import measured, projection
 from .track_labeller import TrackLabeller
 
 _log = logging.getLogger(__name__)
+_PACE = 100
+"""Outcomes back from now that the time left is reckoned by."""
+_TELL_KEPT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,11 +123,13 @@ def main(argv: list[str]) -> int:
         sys.stdout.write(check_tracks(names, _tracks(options)))
         return 0
     labeller = _tracks(options) if isinstance(options, TrackOptions) else _depth(options)
-    jobs, outcomes = plan(names, labeller, options.store, retry_failed=options.retry_failed)
-    _log.info("%d episodes: %d labelled or failed before, %d to do", len(names), len(outcomes), len(jobs))
+    by = labeller.identity["name"]  # its network is looked for: without it no episode could be labelled
+    _log.info("%d episodes, %s by %s; those labelled before are kept", len(names), labeller.kind, by)
+    jobs = [
+        Job(episode=name, labeller=labeller, store=options.store, retry_failed=options.retry_failed) for name in names
+    ]
     with closing(_run(jobs, options)) as running:
-        for outcome in _told(running, len(jobs)):
-            outcomes.append(outcome)
+        outcomes = list(_told(running, len(jobs)))
     return _report(outcomes, labeller, options)
 
 
@@ -138,12 +144,18 @@ def _run(jobs: Sequence[Job], options: LabelOptions) -> Generator[Outcome]:
 
 
 def _told(running: Iterator[Outcome], total: int) -> Iterator[Outcome]:
-    """Passes outcomes on and tells of each, with the time that is left at the pace so far."""
-    began = time.monotonic()
+    """Passes outcomes on and tells of each (of those kept, of one now and then), with the time that is left."""
+    times = deque([time.monotonic()], maxlen=_PACE)  # a run goes through what it kept much faster than through the rest
+    told = -_TELL_KEPT_S
     for done, outcome in enumerate(running, 1):
-        left = timedelta(seconds=round((time.monotonic() - began) / done * (total - done)))
-        what = outcome.error or f"{outcome.frames} frames, {outcome.seconds:.1f} s, {outcome.bytes / 2**20:.2f} MiB"
-        _log.info("%d/%d %s: %s: %s; %s left", done, total, outcome.episode, outcome.status, what, left)
+        now = time.monotonic()
+        left = timedelta(seconds=round((now - times[0]) / len(times) * (total - done)))
+        times.append(now)
+        if outcome.status != "kept" or now - told >= _TELL_KEPT_S:
+            told = now
+            what = {"made": f"{outcome.frames} frames, {outcome.seconds:.1f} s, {outcome.bytes / 2**20:.2f} MiB"}
+            why = outcome.error or what.get(outcome.status, "was there")
+            _log.info("%d/%d %s: %s: %s; %s left", done, total, outcome.episode, outcome.status, why, left)
         yield outcome
 
 

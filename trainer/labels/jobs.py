@@ -1,13 +1,13 @@
-"""One labelling job: idempotent, atomic, never raising; and the plan of those that are still to be done.
+"""One labelling job: idempotent, atomic, never raising.
 
-A job runs in any process of any machine that sees the episodes and the store: what it needs is plain data.
+A job runs in any process of any machine that sees the episodes and the store: what it needs is plain data. Whether its
+label is there already it finds out itself: opening an episode is a part of the work that workers share.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,11 +32,13 @@ class Job:
         episode: PATH#INDEX.
         labeller: With all its parameters; picklable.
         store: Where the label goes.
+        retry_failed: Try again what is on record as failed.
     """
 
     episode: str
     labeller: LabellerOptions
     store: Path
+    retry_failed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,7 @@ class Outcome:
 
     Attributes:
         episode: PATH#INDEX.
-        status: made, kept (it was there already), or failed.
+        status: made, kept (it was there already), or failed (now or before).
         error: Why it failed.
         seconds: From beginning to end.
         processor_seconds: Of the worker's process alone, all its threads: what another process took is not in it.
@@ -63,7 +65,7 @@ class Outcome:
 
 
 def run_job(job: Job) -> Outcome:
-    """Makes the label unless it is there. Bad input becomes a failure on record, not an exception.
+    """Makes the label unless it is there or failed before. Bad input becomes a failure on record, not an exception.
 
     Raises:
         OSError: The store cannot be written (a full disk): no other job could either.
@@ -76,6 +78,8 @@ def run_job(job: Job) -> Outcome:
         key = label_key(episode.content_hash, labeller.identity)
         if store.has(key):
             return Outcome(episode=job.episode, status="kept", frames=len(episode.frame_steps))
+        if not job.retry_failed and (why := store.failure(key)) is not None:
+            return Outcome(episode=job.episode, status="failed", error=why)
     except WorkbenchError as error:
         return Outcome(episode=job.episode, status="failed", error=str(error))
     try:
@@ -94,33 +98,6 @@ def run_job(job: Job) -> Outcome:
         bytes=written,
         frames=len(episode.frame_steps),
     )
-
-
-def plan(
-    names: Sequence[str], options: LabellerOptions, root: Path, *, retry_failed: bool
-) -> tuple[list[Job], list[Outcome]]:
-    """What is to be done, and the outcomes that stand already: labels that exist and failures on record.
-
-    Raises:
-        WorkbenchError: What the labeller needs is not there, such as its network: no episode could be labelled.
-    """
-    identity = options.identity
-    store = LabelStore(root, options.kind)
-    jobs: list[Job] = []
-    settled: list[Outcome] = []
-    for name in names:
-        try:
-            key = label_key(open_episode(name).content_hash, identity)
-        except WorkbenchError as error:
-            settled.append(Outcome(episode=name, status="failed", error=str(error)))
-            continue
-        if store.has(key):
-            settled.append(Outcome(episode=name, status="kept"))
-        elif not retry_failed and (why := store.failure(key)) is not None:
-            settled.append(Outcome(episode=name, status="failed", error=why))
-        else:
-            jobs.append(Job(episode=name, labeller=options, store=root))
-    return jobs, settled
 
 
 @cache

@@ -25,8 +25,6 @@ def run_ray(jobs: Sequence[Job], workers: int, address: str | None) -> Generator
     Raises:
         ConfigError: Ray is not installed, or the cluster does not answer.
     """
-    if not jobs:  # all is labelled: Ray makes no dataset of nothing
-        return
     try:
         import ray
         import ray.data
