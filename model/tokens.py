@@ -91,15 +91,6 @@ class TokenLayout:
             start += group.count
         raise KeyError(f"no token group '{name}'; there are {', '.join(group.name for group in self.groups)}")
 
-    def in_prefix(self, name: str) -> slice:
-        """Sequence positions of a group of the prefix. An unknown name raises KeyError."""
-        start = 0
-        for group in self.prefix:
-            if group.name == name:
-                return slice(start, start + group.count)
-            start += group.count
-        raise KeyError(f"no group '{name}' in the prefix; there are {', '.join(group.name for group in self.prefix)}")
-
     def indices(self, name: str, frames: Iterable[int] | None = None) -> Int64[Tensor, " r"]:
         """Sequence positions of a group, frame after frame (all frames by default)."""
         inside = self.within_frame(name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlencode
 
 from model.errors import ConfigError
 
@@ -43,12 +42,6 @@ def parse_link(query: Mapping[str, str]) -> Link:
     return Link(checkpoint=checkpoint, episode=episode, step=None if step is None else int(step))
 
 
-def format_link(link: Link) -> str:
-    """The query string that `parse_link` reads back, without the question mark."""
-    parts = {"checkpoint": link.checkpoint, "episode": link.episode, "t": link.step}
-    return urlencode({name: value for name, value in parts.items() if value is not None})
-
-
 @dataclass(frozen=True, kw_only=True)
 class Session:
     """One visitor. Immutable: every change makes a new one, so that a late callback cannot spoil a newer state.
@@ -60,15 +53,6 @@ class Session:
     checkpoint: CheckpointRow | None
     episode: EpisodeRow | None
     step: int
-
-    @property
-    def link(self) -> Link:
-        """What to put into the address bar."""
-        return Link(
-            checkpoint=self.checkpoint.id if self.checkpoint else None,
-            episode=self.episode.id if self.episode else None,
-            step=self.step if self.episode else None,
-        )
 
 
 def open_session(catalog: Catalog, link: Link) -> Session:

@@ -141,8 +141,6 @@ def _agrees(tokens: Any, attention: Any, config: PolicyConfig) -> bool:
             same = same and torch.equal(layout.indices(group.name), table.positions(index))
             some = torch.cat([table.positions(index, frame) for frame in (spec.n_frames - 1, 0)])
             same = same and torch.equal(layout.indices(group.name, [spec.n_frames - 1, 0]), some)
-        else:
-            same = same and list(range(table.length))[layout.in_prefix(group.name)] == table.positions(index).tolist()
     return same and _hides(attention, layout, config, table, names)
 
 

@@ -79,7 +79,6 @@ def test_gr_mg_has_the_backbones_mask_bit_for_bit() -> None:
     columns = torch.cat([torch.ones(10, dtype=torch.bool), one_frame.repeat(10)])
     expected = torch.ones(450, 450, dtype=torch.bool).tril() & columns
     assert torch.equal(attention_mask(layout, config.tokens), expected)
-    assert layout.in_prefix("GOAL_CLS") == slice(9, 10)
     assert {layout.tokens[i].role for i in layout.inputs()} == {Role.GOAL, Role.INPUT}
 
 

@@ -8,7 +8,7 @@ from model.errors import ConfigError
 from tests.factories import make_recording
 from trainer.episodes.packed import save_packed
 from workbench.catalog import Catalog
-from workbench.session import Link, Session, format_link, nearest_step, open_session, parse_link
+from workbench.session import Link, Session, nearest_step, open_session, parse_link
 
 ID = "0123456789ab"
 
@@ -21,10 +21,9 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     return Catalog(episode_roots=[root])
 
 
-def test_link_round_trip() -> None:
-    link = Link(checkpoint=ID, episode="f" * 12, step=84)
-    query = dict(part.split("=") for part in format_link(link).split("&"))
-    assert parse_link(query) == link
+def test_a_link_is_read() -> None:
+    query = {"checkpoint": ID, "episode": "f" * 12, "t": "84"}
+    assert parse_link(query) == Link(checkpoint=ID, episode="f" * 12, step=84)
     assert parse_link({}) == Link()
 
 
@@ -50,7 +49,6 @@ def test_a_link_says_episode_and_time(catalog: Catalog) -> None:
     session = open_session(catalog, Link(episode=second.id, step=5))
     assert session.episode == second
     assert session.step == 5
-    assert open_session(catalog, session.link) == session
 
 
 def test_the_nearest_step_with_an_image() -> None:
@@ -67,6 +65,4 @@ def test_unknown_ids_say_so(catalog: Catalog) -> None:
 
 
 def test_a_workbench_without_anything_still_opens() -> None:
-    session = open_session(Catalog(), Link())
-    assert session == Session(checkpoint=None, episode=None, step=0)
-    assert session.link == Link()
+    assert open_session(Catalog(), Link()) == Session(checkpoint=None, episode=None, step=0)
