@@ -16,7 +16,6 @@ def test_page_and_viewer_share_one_time_both_ways(visit: Callable[..., Visit]) -
     page.keyboard.press("ArrowRight")
     page.wait_for_selector('.fw-viewer[data-t="7"][data-predicted="7"]')
     assert visitor.shown() == 7
-    page.wait_for_timeout(800)  # the echo of the page's own seek has passed
     canvas = page.locator(".fw-viewer canvas")
     box = canvas.bounding_box()
     assert box is not None
@@ -36,4 +35,27 @@ def test_page_and_viewer_share_one_time_both_ways(visit: Callable[..., Visit]) -
     assert view is not None
     assert legend["y"] >= view["y"] + 24  # a narrow view's heading has its line to itself
     assert visitor.outside == []
+    assert visitor.errors == []
+
+
+def test_the_keyboard_is_the_pages_also_over_the_viewer(visit: Callable[..., Visit]) -> None:
+    visitor = visit("?t=6", viewer=True)
+    page = visitor.page
+    page.focus(".fw-slider")
+    page.wait_for_selector('.fw-viewer[data-t="6"][data-predicted="6"]')
+    page.wait_for_timeout(1000)  # it reaches for the keyboard a moment after it has started
+    assert page.evaluate("document.activeElement.className") == "fw-slider"
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_selector('.fw-viewer[data-t="9"][data-predicted="9"]')
+    canvas = page.locator(".fw-viewer canvas")
+    canvas.click()
+    assert page.evaluate("document.activeElement.tagName") == "CANVAS"
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    page.wait_for_selector('.fw-viewer[data-t="14"][data-predicted="14"]')
+    page.wait_for_timeout(800)  # nor does the viewer lead elsewhere when it has come there
+    assert visitor.shown() == 14
+    page.keyboard.press("w")  # moves the 3D view's eye
+    assert page.get_attribute(".fw-panels", "data-view") == "static"
     assert visitor.errors == []

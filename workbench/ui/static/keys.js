@@ -18,8 +18,9 @@ export function mountKeys() {
     const action = actions[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!action) return;
     event.preventDefault();
+    if (event.target.matches("canvas")) event.stopPropagation(); // or the viewer would step too
     action();
-  });
+  }, { capture: true });
 }
 
 function step(frames) {
@@ -28,7 +29,8 @@ function step(frames) {
 }
 
 function takesKeys(target, key) {
-  if (target.closest("[role=dialog], [role=tablist], .fw-browse, select, textarea, canvas")) return true;
+  if (target.matches("canvas")) return key.length === 1 && key !== " "; // the 3D view's eye moves by letters
+  if (target.closest("[role=dialog], [role=tablist], .fw-browse, select, textarea")) return true;
   if (target.matches("input")) return target.type !== "range" && target.type !== "checkbox";
   return key === " " && target.closest("button, summary, a") !== null;
 }

@@ -7,7 +7,7 @@ import text from "./text.js";
 const TIMELINE = "step";
 const REST = 120; // ms a time from the viewer must stand still before the page follows
 const SETTLE_TRIES = 200;
-const OWN = 500; // ms after a seek of ours in which the viewer's echo is ignored
+const LATE = 3000; // ms after which a viewer that has not come to a time of ours stands where somebody else put it
 
 export function mountScene(root, version) {
   const host = root.querySelector(".fw-viewer");
@@ -38,7 +38,7 @@ class Scene {
   constructor(host, note, version) {
     Object.assign(this, { host, note, loading: note.textContent, version, viewer: null, starting: null });
     Object.assign(this, { clip: null, recording: null, channel: null, sent: new Set(), wanted: null, busy: false });
-    Object.assign(this, { soughtAt: -Infinity, sought: null, timer: 0 });
+    Object.assign(this, { soughtAt: -Infinity, sought: null, arrived: false, timer: 0 });
     Object.assign(this, { question: null, coloured: "" });
   }
 
@@ -49,6 +49,7 @@ class Scene {
 
   async #start() {
     const { WebViewer } = await persistently(() => import(`/viewer/${this.version}/viewer.js`));
+    keepFocus(this.host);
     const viewer = new WebViewer();
     viewer._on_raw_event((raw) => this.#heard(JSON.parse(raw)));
     const theme = document.body.classList.contains("dark") ? "dark" : "light";
@@ -138,8 +139,7 @@ class Scene {
   }
 
   async #seek(t) {
-    this.soughtAt = performance.now();
-    this.sought = t;
+    Object.assign(this, { sought: t, arrived: false });
     await this.viewer.set_time({ timeline: TIMELINE, sequence: t, play_state: "paused" });
     this.soughtAt = performance.now();
     this.host.dataset.t = t;
@@ -149,27 +149,39 @@ class Scene {
   async #settle() {
     for (let tries = 0; tries < SETTLE_TRIES; tries++) {
       const done = await this.#seek(state.t).then(() => true, () => false);
-      const { current_time: now } = done ? ((await this.viewer.get_state()).recordings.at(-1) ?? {}) : {};
-      if (now && Number(now.time) === this.sought) return;
+      if (done && (await this.#time()) === this.sought) return;
       await new Promise((resolve) => setTimeout(resolve, REST));
     }
+  }
+
+  async #time() {
+    const { current_time: now } = (await this.viewer.get_state()).recordings.at(-1) ?? {};
+    return now ? Math.floor(Number(now.time)) : null;
   }
 
   // Called by the viewer, which must not be called back from here.
   #heard(event) {
     if (event.type === "time_update") {
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.#follow(Math.floor(event.time)), REST);
+      this.#followSoon();
     } else if (event.type === "selection_change") {
       const picked = event.items.find((item) => item.type === "entity" && item.instance_id !== undefined && item.instance_id !== null);
       if (picked) this.#pick(picked);
     }
   }
 
-  #follow(t) {
-    if (this.busy || !state.clip || this.clip !== state.clip) return;
-    if (t === this.sought || performance.now() - this.soughtAt < OWN) return;
-    goTo(t);
+  #followSoon() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.#follow().catch(() => {}), REST);
+  }
+
+  // Where the viewer is on its way to a time of ours is nobody's wish; where it goes from there is.
+  async #follow() {
+    const t = this.busy ? null : await this.#time();
+    if (this.busy) this.#followSoon();
+    else if (t === this.sought) this.arrived = true;
+    else if (t === null || !state.clip || this.clip !== state.clip) return;
+    else if (this.arrived || performance.now() - this.soughtAt > LATE) goTo(t);
+    else this.#followSoon();
   }
 
   async #pick({ entity_path: entity, instance_id: instance }) {
@@ -179,4 +191,17 @@ class Scene {
     const picked = await askJson("pick", query).catch(() => null);
     if (picked?.row && clip === state.clip) emit("pick", picked);
   }
+}
+
+// The viewer takes the keyboard when it starts, even from somebody who is typing. It may have it once it is asked for.
+function keepFocus(host) {
+  const asked = new AbortController();
+  const { signal } = asked;
+  document.addEventListener("focusin", ({ target, relatedTarget }) => {
+    if (!host.contains(target)) return;
+    if (relatedTarget) relatedTarget.focus();
+    else target.blur();
+  }, { signal });
+  host.addEventListener("pointerdown", () => asked.abort(), { signal, capture: true });
+  document.addEventListener("keydown", ({ key }) => key === "Tab" && asked.abort(), { signal, capture: true });
 }
