@@ -82,5 +82,16 @@ def test_the_3d_view_asks_again_for_what_was_lost(visit: Callable[..., Visit]) -
     visitor = visit(
         "?t=6", viewer=True, lost=("**/viewer/**/viewer.js", "**/api/scene.rrd?*", "**/api/scene/step.rrd?*")
     )
-    visitor.page.wait_for_selector('.fw-viewer[data-t="6"][data-predicted="6"]')
-    assert visitor.page.inner_text(".fw-wait") == ""
+    page = visitor.page
+    page.wait_for_selector('.fw-viewer[data-t="6"][data-predicted="6"]')
+    assert page.inner_text(".fw-wait") == ""
+
+
+def test_a_viewer_that_did_not_come_comes_with_the_next_frame(visit: Callable[..., Visit]) -> None:
+    visitor = visit("?t=6", viewer=True, lost=("**/viewer/**/*.wasm",))
+    page = visitor.page
+    page.wait_for_selector(".fw-wait:has-text('could not start')")
+    assert page.locator(".fw-viewer").is_hidden()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector('.fw-viewer[data-t="7"][data-predicted="7"]')
+    assert page.inner_text(".fw-wait") == ""

@@ -19,12 +19,12 @@ def test_page_and_viewer_share_one_time_both_ways(visit: Callable[..., Visit]) -
     canvas = page.locator(".fw-viewer canvas")
     box = canvas.bounding_box()
     assert box is not None
-    # The viewer's own time field stands at the right end of its time panel: type a time there.
-    page.mouse.dblclick(box["x"] + box["width"] - 40, box["y"] + box["height"] - 14)
-    page.keyboard.press("Control+A")
-    page.keyboard.type("15")
-    page.keyboard.press("Enter")
-    visitor.wait_for_step(15)
+    for t in (4, 15):  # the viewer's own time field stands at the right end of its time panel: type times there
+        page.mouse.dblclick(box["x"] + box["width"] - 40, box["y"] + box["height"] - 14)
+        page.keyboard.press("Control+A")
+        page.keyboard.type(f"{t}")
+        page.keyboard.press("Enter")
+        visitor.wait_for_step(t)
     page.wait_for_selector('.fw-viewer[data-predicted="15"]')
     page.wait_for_timeout(800)
     assert visitor.shown() == 15
@@ -42,6 +42,8 @@ def test_the_keyboard_is_the_pages_also_over_the_viewer(visit: Callable[..., Vis
     visitor = visit("?t=6", viewer=True)
     page = visitor.page
     page.focus(".fw-slider")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")
     page.wait_for_selector('.fw-viewer[data-t="6"][data-predicted="6"]')
     page.wait_for_timeout(1000)  # it reaches for the keyboard a moment after it has started
     assert page.evaluate("document.activeElement.className") == "fw-slider"

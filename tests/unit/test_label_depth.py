@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from model.errors import CheckpointError, ConfigError, EpisodeError
 from tests.factories import make_recording
 from trainer.__main__ import COMMANDS
 from trainer.episodes.packed import PackedEpisode, save_packed
-from trainer.labels import depth_clip, depth_network, frames, gpus
+from trainer.labels import depth_clip, depth_labeller, depth_network, frames, gpus
 from trainer.labels.align import align
 from trainer.labels.anchors import find_anchors
 from trainer.labels.depth_codes import depth_of
@@ -347,3 +348,12 @@ def test_depth_of_a_damaged_label_is_one_error(shape: tuple[int, ...], kind: str
     label = Label(arrays={"static.depth": np.ones(shape, kind)}, facts={"coding": None})
     with pytest.raises(EpisodeError, match="no depth of 'static'"):
         depth_of(label, "static", 0, (8, 8))
+
+
+def test_a_worker_knows_what_is_labelled_without_a_network(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labeller = DepthLabeller(model=str(network))
+    sent = pickle.dumps(labeller)
+    monkeypatch.setattr(depth_labeller, "TransformersDepth", lambda _: pytest.fail("the network was loaded"))
+    got = pickle.loads(sent)  # noqa: S301 - our own, as a pool sends it
+    assert got == labeller
+    assert got.identity == labeller.identity

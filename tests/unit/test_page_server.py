@@ -107,7 +107,7 @@ def test_every_answer_carries_the_policy(server: TestClient) -> None:
         assert headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("name", ["main.js", "page.css", "text.js", "plotly.js"])
+@pytest.mark.parametrize("name", ["main.js", "text.js", "plotly.js"])
 def test_the_page_s_own_files_are_served_for_ever(server: TestClient, name: str) -> None:
     answer = server.get(f"/page/{static_version()}/{name}")
     assert answer.status_code == 200
@@ -115,7 +115,8 @@ def test_the_page_s_own_files_are_served_for_ever(server: TestClient, name: str)
 
 
 @pytest.mark.parametrize(
-    "path", ["/page/0/main.js", "/page/{}/topbar.html", "/page/{}/..%2fserver.py", "/viewer/0/viewer.js"]
+    "path",
+    ["/page/0/main.js", "/page/{}/topbar.html", "/page/{}/page.css", "/page/{}/..%2fserver.py", "/viewer/0/viewer.js"],
 )
 def test_no_other_file_is_served(server: TestClient, path: str) -> None:
     assert server.get(path.format(static_version())).status_code == 404

@@ -105,7 +105,7 @@ def _pack_all(names: list[str], arguments: PackArguments) -> None:
         log.info("%d frames, %.1f a second; %.1f MiB written, %.2f a second", *rates)
     if failed:
         more = "" if len(failed) == 1 else f" (and {len(failed) - 1} more, see above)"
-        rest = "" if len(failed) == len(names) else "; the other episodes are done, and kept if you run it again"
+        rest = "" if len(failed) == len(names) else "; the others are done"
         raise type(failed[0])(f"{failed[0]}{more}{rest}")
 
 

@@ -29,7 +29,7 @@ from .track_labeller import TrackLabeller
 
 _log = logging.getLogger(__name__)
 _PACE = 100
-"""Outcomes back from now that the time left is reckoned by."""
+"""So many outcomes back, the pace begins that the time left is reckoned by."""
 _TELL_KEPT_S = 5.0
 
 
@@ -145,17 +145,21 @@ def _run(jobs: Sequence[Job], options: LabelOptions) -> Generator[Outcome]:
 
 def _told(running: Iterator[Outcome], total: int) -> Iterator[Outcome]:
     """Passes outcomes on and tells of each (of those kept, of one now and then), with the time that is left."""
-    times = deque([time.monotonic()], maxlen=_PACE)  # a run goes through what it kept much faster than through the rest
+    times = deque([time.monotonic()], maxlen=_PACE)
     told = -_TELL_KEPT_S
     for done, outcome in enumerate(running, 1):
         now = time.monotonic()
-        left = timedelta(seconds=round((now - times[0]) / len(times) * (total - done)))
-        times.append(now)
-        if outcome.status != "kept" or now - told >= _TELL_KEPT_S:
-            told = now
-            what = {"made": f"{outcome.frames} frames, {outcome.seconds:.1f} s, {outcome.bytes / 2**20:.2f} MiB"}
-            why = outcome.error or what.get(outcome.status, "was there")
-            _log.info("%d/%d %s: %s: %s; %s left", done, total, outcome.episode, outcome.status, why, left)
+        if outcome.status != "kept":
+            left = timedelta(seconds=round((now - times[0]) / len(times) * (total - done)))
+            times.append(now)
+            what = outcome.error or f"{outcome.frames} frames, {outcome.seconds:.1f} s, {outcome.bytes / 2**20:.2f} MiB"
+            _log.info("%d/%d %s: %s: %s; %s left", done, total, outcome.episode, outcome.status, what, left)
+        else:
+            if len(times) == 1:  # looking for what is there says nothing of how long the rest takes
+                times[0] = now
+            if now - told >= _TELL_KEPT_S:
+                told = now
+                _log.info("%d/%d %s: was there", done, total, outcome.episode)
         yield outcome
 
 

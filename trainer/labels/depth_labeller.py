@@ -62,8 +62,11 @@ class DepthLabeller:
             raise ConfigError(f"--max-side must be at least 1, got {self.max_side}")
 
     def __getstate__(self) -> dict[str, Any]:
-        """The parameters alone: every process loads its own network."""
-        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+        """The parameters and what they amount to: a process loads its own network when it has something to label."""
+        return {
+            **{item.name: getattr(self, item.name) for item in dataclasses.fields(self)},
+            "_identity": self._identity,
+        }
 
     @property
     def kind(self) -> LabelKind:
@@ -73,6 +76,10 @@ class DepthLabeller:
     @property
     def identity(self) -> Mapping[str, Any]:
         """All that decides the result; models by their content, not by where they lie."""
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> Mapping[str, Any]:
         return {
             "name": "monocular-depth",
             "version": _VERSION,

@@ -29,7 +29,7 @@ _STYLES = (
     Path(__file__).parents[1] / "proof" / "proof.css",
     Path(__file__).parent / "static" / "controls.css",
 )
-"""Shared with the report that opens offline."""
+"""In their order; the one of `proof` is shared with the report that opens offline."""
 
 _PATIENCE_S = 0.5
 """Small folders are listed before the page is there; a large one goes on being listed while it is used."""
@@ -148,7 +148,7 @@ def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[
         server_port=options.port,
         theme=make_theme(),
         head=f'<script type="module" src="{page_script()}"></script>',
-        css_paths=[*_STYLES],
+        css_paths=list(_STYLES),
         allowed_paths=[],
         blocked_paths=[
             str(path) for path in (*options.episode_roots(), *options.checkpoint_roots(), options.runs, cache_folder())

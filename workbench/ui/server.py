@@ -32,7 +32,7 @@ from .uploading import UploadDesk
 from .viewer import Viewer
 
 _STATIC = Path(__file__).parent / "static"
-_TYPES = {".js": "text/javascript", ".css": "text/css"}
+_SCRIPT = "text/javascript"
 _FOREVER = {"Cache-Control": "public, max-age=31536000, immutable"}
 _POLICY = "; ".join(
     (
@@ -125,12 +125,12 @@ def make_server(desk: Desk, viewer: Viewer, uploads: UploadDesk | None = None) -
     def page_file(version: str, name: str) -> Response:  # pyright: ignore[reportUnusedFunction]
         if version == static_version() and name == "text.js":
             words = json.dumps(SCRIPT_TEXT, ensure_ascii=False)
-            return Response(f"export default {words};", media_type="text/javascript", headers=_FOREVER)
+            return Response(f"export default {words};", media_type=_SCRIPT, headers=_FOREVER)
         if version == static_version() and name == "plotly.js":
-            return FileResponse(_plotly(), media_type="text/javascript", headers=_FOREVER)
+            return FileResponse(_plotly(), media_type=_SCRIPT, headers=_FOREVER)
         if version != static_version() or name not in static_files():
             return PlainTextResponse("no such file", status_code=404)
-        return FileResponse(_STATIC / name, media_type=_TYPES[Path(name).suffix], headers=_FOREVER)
+        return FileResponse(_STATIC / name, media_type=_SCRIPT, headers=_FOREVER)
 
     # Gradio's own route compresses each of its 90 scripts anew, through three layers of middleware: half a second.
     app.mount("/assets", _HashedFiles(directory=_package("gradio") / "templates" / "frontend" / "assets"))
@@ -149,8 +149,8 @@ class _HashedFiles(StaticFiles):
 
 @cache
 def static_files() -> frozenset[str]:
-    """Names of the scripts and style sheets that the page may fetch."""
-    return frozenset(path.name for path in _STATIC.iterdir() if path.suffix in _TYPES)
+    """Names of the scripts that the page may fetch; style sheets stand in the page itself."""
+    return frozenset(path.name for path in _STATIC.glob("*.js"))
 
 
 @cache
@@ -170,7 +170,7 @@ def page_script() -> str:
 @cache
 def page_preloads() -> bytes:
     """A `Link` header: the browser fetches all of the page's scripts before the first of them asks for the next."""
-    names = sorted(name for name in (*static_files(), "text.js") if name.endswith(".js"))
+    names = sorted((*static_files(), "text.js"))
     return ", ".join(f"</page/{static_version()}/{name}>; rel=modulepreload" for name in names).encode()
 
 

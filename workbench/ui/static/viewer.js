@@ -13,6 +13,7 @@ export function mountScene(root, version) {
   const host = root.querySelector(".fw-viewer");
   const note = root.querySelector(".fw-wait");
   const scene = new Scene(host, note, version);
+  keepFocus(host);
   // The panels come first: the viewer starts once a frame is on the screen.
   mountSceneAttention(root, scene);
   on("errors", (messages) => { if (messages.length && !state.clip) note.textContent = ""; }); // nothing is going to be loaded
@@ -42,14 +43,18 @@ class Scene {
     Object.assign(this, { question: null, coloured: "" });
   }
 
+  // A viewer whose files did not come is started anew with the next frame; one that cannot run here is not.
   start() {
-    this.starting ??= this.#start();
+    this.starting ??= this.#start().catch((error) => {
+      if (error instanceof TypeError) this.starting = null;
+      this.host.replaceChildren();
+      throw error;
+    });
     return this.starting;
   }
 
   async #start() {
     const { WebViewer } = await persistently(() => import(`/viewer/${this.version}/viewer.js`));
-    keepFocus(this.host);
     const viewer = new WebViewer();
     viewer._on_raw_event((raw) => this.#heard(JSON.parse(raw)));
     const theme = document.body.classList.contains("dark") ? "dark" : "light";
@@ -57,6 +62,7 @@ class Scene {
     for (const panel of ["top", "blueprint", "selection", "time"]) viewer.override_panel_state(panel, panel === "time" ? "collapsed" : "hidden");
     this.viewer = viewer;
     this.host.dataset.ready = "true";
+    this.host.hidden = false;
   }
 
   show(frame) {
@@ -143,6 +149,7 @@ class Scene {
     await this.viewer.set_time({ timeline: TIMELINE, sequence: t, play_state: "paused" });
     this.soughtAt = performance.now();
     this.host.dataset.t = t;
+    this.#followSoon(); // a viewer that stood there already says nothing
   }
 
   // A recording that is still loading has no timeline yet, and starts at a time of its own.
@@ -171,12 +178,12 @@ class Scene {
 
   #followSoon() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.#follow().catch(() => {}), REST);
+    this.timer = setTimeout(() => this.#follow(), REST);
   }
 
   // Where the viewer is on its way to a time of ours is nobody's wish; where it goes from there is.
   async #follow() {
-    const t = this.busy ? null : await this.#time();
+    const t = this.busy ? null : await this.#time().catch(() => null);
     if (this.busy) this.#followSoon();
     else if (t === this.sought) this.arrived = true;
     else if (t === null || !state.clip || this.clip !== state.clip) return;
@@ -197,11 +204,17 @@ class Scene {
 function keepFocus(host) {
   const asked = new AbortController();
   const { signal } = asked;
+  let tabbed = false; // the focus moves on before a timeout of no time
   document.addEventListener("focusin", ({ target, relatedTarget }) => {
     if (!host.contains(target)) return;
-    if (relatedTarget) relatedTarget.focus();
+    if (tabbed) asked.abort();
+    else if (relatedTarget) relatedTarget.focus();
     else target.blur();
   }, { signal });
   host.addEventListener("pointerdown", () => asked.abort(), { signal, capture: true });
-  document.addEventListener("keydown", ({ key }) => key === "Tab" && asked.abort(), { signal, capture: true });
+  document.addEventListener("keydown", ({ key }) => {
+    if (key !== "Tab") return;
+    tabbed = true;
+    setTimeout(() => { tabbed = false; });
+  }, { signal, capture: true });
 }
