@@ -41,13 +41,15 @@ def test_a_server_that_is_gone_is_said_to_be_gone_until_it_is_back(visit: Callab
     visitor = visit("?t=6")
     page = visitor.page
     visitor.wait_for_step(6)
-    lose(page, "**/api/frame?*", times=1000)
+    ended = lose(page, "**/api/frame?*", times=1000)
     page.locator(".fw-slider").fill("20")
     page.wait_for_selector(".fw-error:has-text('does not answer')")
+    assert len(ended) >= 3  # it was asked three times before it was given up
     page.unroute("**/api/frame?*")
     page.keyboard.press("ArrowRight")
     visitor.wait_for_step(21)
     page.wait_for_selector(".fw-error", state="hidden")
+    assert page.locator(".fw-error:visible").count() == 0
 
 
 def test_an_upload_whose_connection_was_lost_is_sent_again(visit: Callable[..., Visit], tmp_path: Path) -> None:

@@ -59,5 +59,5 @@ def test_the_keyboard_is_the_pages_also_over_the_viewer(visit: Callable[..., Vis
     page.wait_for_timeout(800)  # nor does the viewer lead elsewhere when it has come there
     assert visitor.shown() == 14
     page.keyboard.press("w")  # moves the 3D view's eye
-    assert page.get_attribute(".fw-panels", "data-view") == "static"
+    assert page.is_checked("[name=fw-view][value=static]")
     assert visitor.errors == []

@@ -92,6 +92,7 @@ def test_a_setting_survives_its_file(setting: SourceSetting) -> None:
 def test_anything_else_is_a_config_error(value: object) -> None:
     for record in (value, {"static": value}, {"static": {"K": value, "turn": value}}, {"why": value}):
         try:
-            setting_from_json(record)
+            setting = setting_from_json(record)
         except ConfigError:
             continue
+        assert setting_from_json(setting_to_json(setting)) == setting  # by chance it was one

@@ -12,7 +12,7 @@ export async function ask(path, query = {}, signal = undefined, options = {}) {
   const request = () => fetched(address(path, query), { signal, ...options });
   let response;
   try {
-    response = await (options.method ? request() : persistently(request)); // only what changes nothing is asked twice
+    response = await (options.method === "POST" ? request() : persistently(request)); // what came twice would begin twice
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error(text.connection_lost);

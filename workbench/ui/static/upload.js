@@ -1,6 +1,6 @@
 // Files a visitor brings: dropped or chosen, announced first (so that what cannot fit is refused before it is sent), then
 // sent as one body, with progress and cancel. Below it what he has here, to be removed. Names are only ever set as text.
-import { address, askJson, persistently, sendJson } from "./request.js";
+import { address, askJson, sendJson } from "./request.js";
 import { state } from "./store.js";
 import { open } from "./visit.js";
 import { make } from "./dom.js";
@@ -176,8 +176,7 @@ function send(upload, files, sending, progressed) {
 class LostError extends Error {}
 
 async function ended(upload, message, Kind = Error) {
-  const forget = () => fetch(address(`uploads/${upload}`, {}), { method: "DELETE" });
-  await persistently(forget).catch(() => {}); // an answer that there is none: the server saw the connection end
+  await sendJson("DELETE", `uploads/${upload}`).catch(() => {}); // the server saw the connection end, and was faster
   return new Kind(message);
 }
 
