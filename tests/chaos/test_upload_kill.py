@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import files_below, wait_until
 from workbench.scratch import Scratch
 from workbench.uploads import Uploads
 
@@ -30,23 +31,15 @@ while True:
 """
 
 
-def _files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != "lock")
-
-
 @pytest.mark.timeout(120)
 def test_kill_in_the_middle_of_an_upload(tmp_path: Path) -> None:
     child = subprocess.Popen([sys.executable, "-c", _CHILD, str(tmp_path)], stdout=subprocess.PIPE)
     assert child.stdout is not None
     child.stdout.readline()
     assert Scratch(tmp_path).sweep() == 0
-    assert _files(tmp_path) == ["done.mp4", "half.mp4"]  # it lives, so its files are its own
+    assert files_below(tmp_path) == ["done.mp4", "half.mp4", "lock"]  # it lives, so its files are its own
     child.send_signal(signal.SIGKILL)
     child.wait(20)
     child.stdout.close()
     Uploads(tmp_path)
-    deadline = time.monotonic() + 20
-    while _files(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert _files(tmp_path) == []
-    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    wait_until(lambda: os.listdir(tmp_path) == ["lock"], "the dead one's files are removed")

@@ -18,6 +18,7 @@ from PIL import Image
 from model.errors import EpisodeError
 from tests.factories import make_recording
 from tests.foreign_factories import plain_frames, write_video
+from tests.waiting import wait_until
 from trainer.episodes.episode import Episode
 from trainer.episodes.packed import save_packed
 from trainer.episodes.settings_store import setting_of, settings_folder, stored_settings
@@ -97,12 +98,11 @@ def client(desk: AuditDesk) -> Iterator[TestClient]:
 
 
 def wait(client: TestClient, run: str) -> dict[str, Any]:
-    for _ in range(400):
-        view = client.get(f"/api/audit/runs/{run}").json()
-        if view["state"] not in ("waiting", "running"):
-            return view
-        time.sleep(0.02)
-    raise AssertionError(run)
+    def view() -> dict[str, Any]:
+        return client.get(f"/api/audit/runs/{run}").json()
+
+    wait_until(lambda: view()["state"] not in ("waiting", "running"), "the audit ends")
+    return view()
 
 
 def only_id(desk: AuditDesk) -> str:
@@ -260,10 +260,7 @@ def test_an_audit_ends_when_its_visitor_leaves_or_says_so(catalog: Catalog, monk
     desk.cancel(told)
     assert ended.acquire(timeout=20)
     for name in (left, told):
-        for _ in range(200):
-            if desk.look(name).ended is not None:
-                break
-            time.sleep(0.01)
+        wait_until(lambda: desk.look(name).ended is not None, "the audit ends")  # noqa: B023
         assert desk.look(name).state == "cancelled"
 
 
@@ -285,13 +282,11 @@ def test_no_more_than_a_few_run_and_wait(catalog: Catalog) -> None:
     names = [desk.start(only_id(desk)) for _ in range(8)]
     with pytest.raises(Exception, match="too many episodes"):
         desk.start(only_id(desk))
-    for _ in names:  # one ends after the other, so that each of the others has had its time to begin
+    for left in range(len(names), 0, -1):  # one ends after the other, and another takes its place
+        wait_until(lambda: running[0] == min(left, 2), "as many run as may")  # noqa: B023
         may_end.release()
         assert ended.acquire(timeout=20)
-    for _ in range(1000):
-        if not any(desk.look(name).under_way for name in names):
-            break
-        time.sleep(0.02)
+    wait_until(lambda: not any(desk.look(name).under_way for name in names), "all audits end")
     assert {desk.look(name).state for name in names} == {"finished"}
     assert most[0] == 2
 
@@ -303,10 +298,7 @@ def test_a_failed_audit_says_so_in_one_line(catalog: Catalog, error: Exception) 
 
     desk = AuditDesk(Desk(catalog), examine=fail)
     run = desk.look(desk.start(only_id(desk)))
-    for _ in range(400):
-        if run.ended is not None:
-            break
-        time.sleep(0.02)
+    wait_until(lambda: run.ended is not None, "the audit ends")
     assert run.state == "failed"
     assert ("damaged" in run.message) == isinstance(error, EpisodeError)
     assert "secret" not in run.message

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from fastapi.testclient import TestClient
 from model.errors import ConfigError
 from tests.factories import make_checkpoint, make_recording
 from tests.proof_factories import make_proof
+from tests.waiting import wait_until
 from trainer.episodes.packed import save_packed
 from trainer.metrics.interval import Interval
 from workbench.catalog import Catalog
@@ -69,12 +69,8 @@ def fake_command(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 
 
 def wait(desk: ProofDesk, name: str) -> str:
-    for _ in range(600):
-        view = desk.look(name)
-        if view.state != "running":
-            return view.state
-        time.sleep(0.05)
-    raise AssertionError("it never ended")
+    wait_until(lambda: desk.look(name).state != "running", "the run ends")
+    return desk.look(name).state
 
 
 WISH = Wish(kind="prove", subject="preset:tiny")
@@ -85,10 +81,8 @@ def test_a_run_says_how_far_it_is_and_then_has_a_result(desk: ProofDesk, monkeyp
     code += "while not (out / 'go').exists(): time.sleep(0.02)\n(out / 'proof.json').write_text('{}'); sys.exit(1)"
     fake_command(monkeypatch, code)
     name = desk.start(WISH)
-    for _ in range(600):
-        if (view := desk.look(name)).done:
-            break
-        time.sleep(0.05)
+    wait_until(lambda: desk.look(name).done, "it says how far it is")
+    view = desk.look(name)
     assert (view.state, view.done, view.total, view.what) == ("running", 3, 8, "gradients")
     with pytest.raises(ConfigError, match="no result"):
         desk.result(name)

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from model.config import PolicyConfig, preset, to_json
 from model.errors import ConfigError, EpisodeError, TrainingError
 from tests.factories import make_recording
 from tests.policy_factories import make_observation, make_policy, make_targets
+from tests.waiting import wait_until
 from trainer.episodes.packed import save_packed
 from trainer.loop.checkpoint import load_checkpoint
 from trainer.loop.ema import Ema
@@ -261,9 +261,8 @@ def test_a_signal_saves_and_the_run_can_go_on(data: Path, tmp_path: Path, number
     command = [sys.executable, "-m", "trainer", "train", *arguments(data, out, steps=100_000, workers=1)]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=ROOT, stderr=log, stdout=log, start_new_session=True)
-        deadline = time.monotonic() + 240
-        while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.1)
+        told = out / "metrics.jsonl"
+        wait_until(lambda: told.exists() or process.poll() is not None, "a step is made", seconds=240)
         os.killpg(process.pid, number)  # as a terminal or a scheduler does: the loader process gets it too
         assert process.wait(timeout=60) == code, (tmp_path / "log").read_text()
     status = json.loads((out / "status.json").read_text())

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from model.errors import WorkbenchError
 from tests.factories import make_recording
+from tests.waiting import files_below
 from trainer.episodes.packed import save_packed
 from trainer.episodes.settings_store import StoredSetting, add_setting, stored_settings
 from trainer.episodes.source_settings import SourceSetting, ViewSetting
@@ -63,7 +64,7 @@ def zipped(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def kept(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "up").rglob("*") if path.is_file() and path.name != "lock")
+    return [name for name in files_below(folder / "up") if name != "lock"]
 
 
 @pytest.mark.parametrize("pack", [dict, zipped])

@@ -16,6 +16,7 @@ from typing import IO, NoReturn
 import pytest
 
 from model.errors import ConfigError, EpisodeError, WorkbenchError
+from tests.waiting import files_below, wait_until
 from workbench import upload_incoming, uploads
 from workbench.scratch import Scratch
 from workbench.upload_incoming import Announced
@@ -55,8 +56,7 @@ def bring(desk: Uploads, files: dict[str, bytes], space: str = ANN, piece: int =
 
 def left(tmp_path: Path) -> list[str]:
     """All files below the uploads' folder, but the lock."""
-    folder = tmp_path / "uploads"
-    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != "lock")
+    return [name for name in files_below(tmp_path / "uploads") if name != "lock"]
 
 
 def test_files_arrive_as_they_are_and_private(desk: Uploads) -> None:
@@ -341,15 +341,13 @@ def test_spaces_expire_while_the_server_runs_whatever_goes_wrong(
     def fails(_: str) -> NoReturn:
         raise OSError("the catalogue cannot be told")
 
+    said = "removing an expired space failed"
     monkeypatch.setattr(uploads, "_LOOK_EVERY", 0.02)
     desk = Uploads(tmp_path / "uploads", replace(SMALL, hours=1 / 3600), fails)
-    for space in (ANN, BOB, ANN):
+    for failures, space in enumerate((ANN, BOB, ANN), 1):
         bring(desk, {"a.mp4": b"x"}, space)
-        deadline = time.monotonic() + 10
-        while left(tmp_path) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(lambda: caplog.text.count(said) == failures, "the space expires")  # noqa: B023
         assert left(tmp_path) == []
-    assert caplog.text.count("removing an expired space failed") == 3
     desk.close()
 
 

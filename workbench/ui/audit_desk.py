@@ -221,10 +221,10 @@ class AuditDesk:
             with self._turn:
                 run.state = self._run(run)
         except WorkbenchError as error:
-            run.state, run.message = "failed", self.desk.told(str(error))
+            run.message, run.state = self.desk.told(str(error)), "failed"  # who sees that it failed sees why
         except Exception:
             _log.exception("an audit failed")
-            run.state, run.message = "failed", "an error of ours, not of your data; the terminal has it"
+            run.message, run.state = "an error of ours, not of your data; the terminal has it", "failed"
         finally:
             run.ended = time.monotonic()
 
