@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from trainer.labels.anchors import find_anchors
 from trainer.labels.depth_codes import depth_of
 from trainer.labels.depth_labeller import DepthLabeller
 from trainer.labels.depth_network import TransformersDepth
+from trainer.labels.jobs import Job, run_job
 from trainer.labels.labeller import Label
 
 
@@ -357,3 +359,16 @@ def test_a_worker_knows_what_is_labelled_without_a_network(network: Path, monkey
     got = pickle.loads(sent)  # noqa: S301 - our own, as a pool sends it
     assert got == labeller
     assert got.identity == labeller.identity
+
+
+def test_a_machine_with_another_network_makes_no_label(network: Path, episode: PackedEpisode, tmp_path: Path) -> None:
+    folder = tmp_path / "weights"
+    shutil.copytree(network, folder)
+    job = Job(episode=episode.name, labeller=DepthLabeller(model=str(folder)), store=tmp_path / "store")
+    sent = pickle.dumps(job)
+    shutil.rmtree(folder)
+    save_tiny_network(folder, metric=True)  # as it may lie on another machine
+    outcome = run_job(pickle.loads(sent))  # noqa: S301 - our own, as a pool sends it
+    assert outcome.status == "failed"
+    assert re.search(r"weights: not the same here \(.+\) as where the run began", outcome.error or "")
+    assert not list(tmp_path.glob("store/**/*.safetensors"))

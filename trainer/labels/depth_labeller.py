@@ -12,6 +12,7 @@ says on what it was computed.
 from __future__ import annotations
 
 import dataclasses
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from model.errors import ConfigError, EpisodeError
+from model.errors import CheckpointError, ConfigError, EpisodeError
 from trainer.episodes.episode import Episode, View
 
 from .align import align
@@ -62,7 +63,10 @@ class DepthLabeller:
             raise ConfigError(f"--max-side must be at least 1, got {self.max_side}")
 
     def __getstate__(self) -> dict[str, Any]:
-        """The parameters and what they amount to: a process loads its own network when it has something to label."""
+        """The parameters and what they amount to: a process loads its own network when it has something to label.
+
+        Only then does it find out whether that is the same network, see `label`.
+        """
         return {
             **{item.name: getattr(self, item.name) for item in dataclasses.fields(self)},
             "_identity": self._identity,
@@ -80,6 +84,12 @@ class DepthLabeller:
 
     @cached_property
     def _identity(self) -> Mapping[str, Any]:
+        """Of the process that began the run."""
+        return self._own_identity
+
+    @cached_property
+    def _own_identity(self) -> Mapping[str, Any]:
+        """Of this process, by the networks that it loaded."""
         return {
             "name": "monocular-depth",
             "version": _VERSION,
@@ -92,7 +102,13 @@ class DepthLabeller:
         }
 
     def label(self, episode: Episode) -> Label:
-        """Depth of every frame of the view, metric where its scale is known."""
+        """Depth of every frame of the view, metric where its scale is known.
+
+        Raises:
+            CheckpointError: The run began with another network than lies here under the same name.
+            EpisodeError: The episode lacks what is needed, cannot be read, or a network failed on it.
+        """
+        self._check_network()
         if not episode.has("rgb", self.view):
             raise EpisodeError(f"{episode.name}: has no camera '{self.view}' whose frames could be looked at")
         network, fit = self._network, None
@@ -120,6 +136,15 @@ class DepthLabeller:
             "size": list(episode.image_size(self.view)),
         }
         return Label(arrays={f"{self.view}.depth": codes}, facts=facts)
+
+    def _check_network(self) -> None:
+        """A node of a cluster may have other weights under the same path; its labels would bear a wrong name."""
+        if self._own_identity != self._identity:
+            what = ", ".join(name for name in (self.model, self.temporal) if name is not None)
+            raise CheckpointError(
+                f"{what}: not the same here ({platform.node()}) as where the run began; copy it to every machine, then "
+                "label again with --retry-failed"
+            )
 
     @property
     def _network(self) -> DepthNetwork:
