@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from trainer.episodes.cache import cache_root, clean_cache, mapped
 from trainer.episodes.memory import MemoryEpisode
 from trainer.episodes.open import find_episodes, open_episode, split_name
 from trainer.episodes.packed import PackedEpisode, save_packed
+from trainer.files import TEMP_MARK, folder_bytes
 
 
 @pytest.fixture
@@ -140,6 +142,40 @@ def test_the_cache_is_cleaned_from_the_oldest_on(episodes: Path) -> None:
     assert [path.name for path in (cache_root() / "episodes").iterdir()] == [kept.content_hash]
     assert clean_cache() == 1
     assert clean_cache() == 0
+
+
+def test_a_copy_that_others_remove_while_it_is_used_is_read_from_its_source(episodes: Path) -> None:
+    plain = open_episode(episodes / "task-0" / "0")
+    copies = [mapped(plain), pickle.loads(travelled := pickle.dumps(mapped(plain)))]  # noqa: S301 - our own
+    assert clean_cache() == 1
+    copies.append(pickle.loads(travelled))  # noqa: S301 - on its way to a loader process when it went
+    for copy in copies:
+        np.testing.assert_array_equal(copy.state, plain.state)
+        for view in plain.info.views:
+            np.testing.assert_array_equal(copy.rgb(view, 4), plain.rgb(view, 4))
+            np.testing.assert_array_equal(copy.depth(view, 4), plain.depth(view, 4))
+
+
+def test_two_processes_clean_the_cache_at_once(episodes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in find_episodes(episodes):
+        mapped(open_episode(name))
+    coming = cache_root() / "episodes" / f"0{TEMP_MARK}{os.getpid()}-00000000"
+    coming.mkdir()
+    left = cache_root() / "episodes" / f"0{TEMP_MARK}{2**22 + 1}-00000000"  # no process has such a number
+    left.mkdir()
+    listed: list[Path] = []
+
+    def measured(folder: Path) -> int:
+        if not listed:
+            for other in cache_root().glob("episodes/*"):
+                if other not in (folder, coming):
+                    shutil.rmtree(other)  # by the other process
+        listed.append(folder)
+        return folder_bytes(folder)
+
+    monkeypatch.setattr(cache, "folder_bytes", measured)
+    assert clean_cache() == 1
+    assert list(cache_root().glob("episodes/*")) == [coming]  # somebody is making it
 
 
 def test_a_full_disk_is_said_before_writing(episodes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
