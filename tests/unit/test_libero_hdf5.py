@@ -100,6 +100,29 @@ def test_parts_of_different_length_end_at_the_shortest(path: Path) -> None:
     assert len(episode.action) == 4
 
 
+def test_what_a_lab_keeps_beside_the_steps_is_left_out_and_named(path: Path) -> None:
+    names = set(open_episode(f"{path}#0").features)
+    with h5py.File(path, "a") as file:
+        demo: Any = file["data/demo_0"]
+        demo["obs/agentview_intrinsics"], demo["seed"] = np.eye(3), np.array([3])
+        demo["init_state"] = np.arange(110.0)  # more numbers than there are steps
+    episode = open_episode(f"{path}#0")
+    assert set(episode.features) == names
+    (note,) = episode.info.notes
+    assert all(name in note for name in ("'obs/agentview_intrinsics'", "'seed'", "'init_state'"))
+
+
+def test_depth_that_is_no_buffer_is_absent_and_said(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        obs: Any = file["data/demo_0/obs"]
+        for name in ("agentview_depth", "eye_in_hand_depth"):
+            del obs[name]
+            obs[name] = np.full((LENGTH, 32, 32), 900, np.uint16)
+    episode = open_episode(f"{path}#0")
+    assert not episode.has("depth", "static")
+    assert any("its depth is not shown" in note for note in episode.info.notes)
+
+
 def spoil(path: Path, what: str, outside: Path) -> None:
     with h5py.File(path, "a") as file:
         obs: Any = file["data/demo_0/obs"]

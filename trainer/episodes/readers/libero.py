@@ -22,7 +22,7 @@ from model.errors import EpisodeError
 from ..camera import Camera
 from ..episode import Episode, EpisodeInfo, View
 from ..identity import content_hash
-from ..lazy import LazyEpisode
+from ..lazy import LazyEpisode, Numbers
 from ..safe_path import plain_file
 from ..schema import MAX_SIDE
 from .libero_demo import ACTION_SPACE, CONTROL_HZ, DEPTH, RGB, Demo, DemoFacts, FileFacts, has_demos, read_facts
@@ -80,10 +80,10 @@ class LiberoReader:
         demo = Demo(path=path, name=chosen.name, upright=facts.upright)
         model = parse_model(demo.model_text())
         cameras: dict[View, Camera] = {view: _camera(demo, view, model, chosen.length) for view in chosen.views}
-        numbers = demo.numbers(chosen.length)
+        numbers, notes = demo.numbers(chosen.length)
         return LazyEpisode(
             name=f"{path}#{index}",
-            info=_info(path, facts, chosen, cameras, acts=numbers.action is not None),
+            info=_info(path, facts, chosen, cameras, numbers, notes),
             content_hash=content_hash(path.parent, [path], salt=f"libero 1 {chosen.name}"),
             frame_steps=np.arange(chosen.length),
             cameras=cameras,
@@ -91,11 +91,20 @@ class LiberoReader:
         )
 
 
-def _info(path: Path, facts: FileFacts, demo: DemoFacts, cameras: dict[View, Camera], *, acts: bool) -> EpisodeInfo:
+def _info(
+    path: Path,
+    facts: FileFacts,
+    demo: DemoFacts,
+    cameras: dict[View, Camera],
+    numbers: Numbers,
+    left_out: Sequence[str],
+) -> EpisodeInfo:
     depth = any(camera.depth is not None for camera in cameras.values())
-    notes = [note for note in (facts.complaint, demo.problem) if note]
+    notes = [note for note in (facts.complaint, demo.problem, *left_out) if note]
     if demo.has_depth and not depth:
-        notes.append("its depth is a raw buffer whose near and far planes the file does not state: not shown")
+        notes.append(
+            "its depth is not shown: it is no raw buffer (floats), or the file does not state its near and far planes"
+        )
     return EpisodeInfo(
         source="libero",
         instruction=facts.instruction,
@@ -106,7 +115,7 @@ def _info(path: Path, facts: FileFacts, demo: DemoFacts, cameras: dict[View, Cam
         depth_scale="metric" if depth else None,
         has_exact_flow=False,
         outcome="success" if demo.succeeded and demo.problem is None else None,
-        action_space=ACTION_SPACE if acts else None,
+        action_space=ACTION_SPACE if numbers.action is not None else None,
         task=_task(path),
         notes=tuple(notes),
     )
@@ -119,7 +128,8 @@ def _camera(demo: Demo, view: View, model: Model, length: int) -> Camera:
     size = (shape[0], shape[1])
     known = model.cameras.get(CAMERAS[view])
     pose = None if known is None else known.T_world_camera
-    has_depth = demo.streams.get(DEPTH[view], ())[1:] in (size, (*size, 1)) and model.planes is not None
+    fits = demo.streams.get(DEPTH[view], ())[1:] in (size, (*size, 1))
+    has_depth = fits and demo.holds_floats(DEPTH[view]) and model.planes is not None
     return Camera(
         source_name=RGB[view],
         size=size,

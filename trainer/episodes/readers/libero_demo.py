@@ -59,6 +59,10 @@ class Demo:
         """Shape of every image stream that is there, by its name in `obs`."""
         return {name: dataset.shape for name, dataset in self._datasets.items()}
 
+    def holds_floats(self, name: str) -> bool:
+        """Whether an image stream that is there holds floats, as a depth buffer does."""
+        return self._datasets[name].dtype.kind == "f"
+
     def rgb(self, view: View, index: int) -> UInt8[np.ndarray, "h w 3"]:
         """The upright image of an observation."""
         image = self._frame(RGB[view], index)
@@ -73,8 +77,12 @@ class Demo:
             raise EpisodeError(f"{self.path}: {self.name}/obs/{DEPTH[view]} is {buffer.dtype}, expected floats")
         return planes.metres(self._turned(buffer.reshape(buffer.shape[:2])))
 
-    def numbers(self, length: int) -> Numbers:
-        """Everything low-dimensional of `length` steps, observations paired with the action that followed."""
+    def numbers(self, length: int) -> tuple[Numbers, tuple[str, ...]]:
+        """Everything low-dimensional of `length` steps, observations paired with the action that followed, and notes.
+
+        Labs keep more beside the steps (intrinsics, a seed, the first state of the simulator): what has not one row
+        for each step is left out, and a note names it. What LIBERO itself writes must fit.
+        """
         features: dict[str, np.ndarray] = {}
         for name in safe_hdf5.children(self._obs):
             if name not in self._datasets and (rows := _rows(self._obs, name)) is not None:
@@ -82,17 +90,21 @@ class Demo:
         for name in safe_hdf5.children(self._group):
             if name != "obs" and (rows := _rows(self._group, name)) is not None:
                 features[name] = rows[LAG:]
+        others: list[str] = []
+        most = self._most_rows
         for name, rows in list(features.items()):
-            if len(rows) >= length:
+            if length <= len(rows) <= most:
                 features[name] = rows[:length]
-            elif self._group.complaint:  # the reader of the file is told that it was cut off
-                del features[name]
-            else:
+            elif name in NAMES and not self._group.complaint:  # of one that was cut off the reader is told
                 raise EpisodeError(f"{self.path}: field '{name}' has {len(rows)} rows, {length} are needed")
+            else:
+                del features[name]
+                others += [] if self._group.complaint else [f"'{name}'"]
         named = {
             name: names for name, names in NAMES.items() if name in features and features[name].shape[1] == len(names)
         }
-        return Numbers(state=_state(features), action=_action(features), features=features, names=named)
+        notes = (f"left out, for it has not one row a step: {', '.join(others)[:200]}",) if others else ()
+        return Numbers(state=_state(features), action=_action(features), features=features, names=named), notes
 
     def model_text(self) -> str:
         """The simulator's model, "" where the file has none."""
@@ -103,6 +115,15 @@ class Demo:
         """Looked up once, with `obs` in it, so that a frame is one question."""
         with safe_hdf5.open_hdf5(self.path) as file:
             return safe_hdf5.group(safe_hdf5.group(file, "data"), self.name, depth=2)
+
+    @property
+    def _most_rows(self) -> int:
+        """Rows that a table of this demonstration can have: those of its longest part, and a state after the end."""
+        actions = self._group.entries.get("actions", {}).get("shape")
+        lengths = [shape[0] for shape in self.streams.values()]
+        if isinstance(actions, list) and actions:
+            lengths.append(int(actions[0]))
+        return max(lengths, default=0) + LAG
 
     @property
     def _obs(self) -> safe_hdf5.Group:
