@@ -237,6 +237,24 @@ def test_templates_cannot_lead_out(tmp_path: Path, field: str, template: str) ->
         READER.open(root, 0)
 
 
+def test_a_column_with_gaps_and_depth_of_another_kind_cost_themselves_alone(tmp_path: Path) -> None:
+    features = {
+        "observation.state": lerobot_feature("float32", [6], JOINTS),
+        "force": lerobot_feature("float32", [1]),
+        TOP: lerobot_feature("video", [*SIZE, 3]),
+        f"{TOP}_depth": lerobot_feature("video", [*SIZE, 3], is_depth_map=True, **{"video.pix_fmt": "yuv420p"}),
+    }
+    rows = [{"observation.state": joints(0, 3), "force": [1.0, None, 2.0]}]
+    clips = [plain_frames(0, 0, 3)]
+    root = write_lerobot(tmp_path, "v2.1", features, rows, {TOP: clips, f"{TOP}_depth": clips})
+    episode = READER.open(root, 0)
+    assert set(episode.features) == {"observation.state"}
+    assert shown_frame(episode.rgb("static", 2)) == 2
+    assert not episode.has("depth", "static")
+    assert "'force': has gaps; it is left out" in episode.info.notes
+    assert any("depth is stored as 'yuv420p'" in note for note in episode.info.notes)
+
+
 def test_a_camera_cannot_be_named_after_a_way_out(tmp_path: Path) -> None:
     root = so101(tmp_path, "v2.1")
     info = json.loads((root / "meta/info.json").read_text())

@@ -205,7 +205,10 @@ class _Opening:
             if key in ("index", "episode_index", "frame_index", "task_index") or _width(feature) > _WIDEST:
                 continue
             column = self._table.read([key], rows=self._rows).column(0)
-            found[key] = numbers_of(column, f"{self._path}: '{key}'")
+            try:
+                found[key] = numbers_of(column, f"'{key}'")
+            except EpisodeError as error:
+                self._notes.append(f"{error}; it is left out")
         return found
 
     def _cameras(self, mirrored: bool) -> dict[str, Camera]:
@@ -222,9 +225,20 @@ class _Opening:
                 source_name=key,
                 size=image_size_of(self._meta.features[key], f"{self._meta.root / INFO}: '{key}'"),
                 rgb=(lambda frame, read=read: mirrored_back(read(frame))) if mirrored else read,
-                depth=None if own is None else self._read(own),
+                depth=None if own is None else self._depth(own),
             )
         return cameras
+
+    def _depth(self, key: str) -> Read | None:
+        """How to read depth, None where its video is not there or is of a kind that is not read."""
+        feature = self._meta.features[key]
+        if feature.get("dtype") == "video":
+            try:
+                depth_pixels(feature, f"'{key}'")
+            except EpisodeError as error:
+                self._notes.append(f"{error}; it is left out")
+                return None
+        return self._read(key)
 
     def _read(self, key: str) -> Read | None:
         """How to read the frames of a camera, None where its video is not there."""
@@ -244,7 +258,6 @@ class _Opening:
         times, tolerance = self._times(key, self._length), self._tolerance
         if not is_depth(feature):
             return read_video(Video(found.path, span=found.span), times, where, tolerance)
-        depth_pixels(feature, where)
         video = Video(found.path, span=found.span, pixels="gray12le")
         return read_depth_video(read_video(video, times, where, tolerance), feature, where)
 
