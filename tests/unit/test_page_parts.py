@@ -1,23 +1,29 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from model.config import preset_names
 from model.errors import ConfigError, EpisodeError, WorkbenchError
-from tests.factories import make_foresight, make_recording
+from tests.factories import make_checkpoint, make_foresight, make_recording
 from trainer.episodes.memory import MemoryEpisode
 from trainer.episodes.packed import save_packed
 from workbench.catalog import Catalog
+from workbench.catalog_checkpoints import read_checkpoint_row
 from workbench.charts.panels import clip_scales
 from workbench.ui.launch import serve
 from workbench.ui.options import AppOptions, parse_options
@@ -182,6 +188,91 @@ def test_a_run_is_stopped_by_the_signal_that_saves(tmp_path: Path) -> None:
         assert desk.status("a").state == "running"
         desk.stop("a")
         assert process.wait(20) == -signal.SIGTERM
+
+
+def _ran(folder: Path) -> Path:
+    run = folder / "runs" / "a"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"training": {"preset": "tiny", "data": [str(folder / "data")]}}))
+    return run
+
+
+def test_who_presses_start_twice_gets_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    exists, both, started = Path.exists, threading.Barrier(2), list[object]()
+
+    def looked(path: Path) -> bool:
+        found = exists(path)
+        if path.name == "a":
+            both.wait(20)  # both look before one acts
+        return found
+
+    monkeypatch.setattr(Path, "exists", looked)
+    monkeypatch.setattr("workbench.ui.training.subprocess.Popen", lambda command, **_: started.append(command))
+    desk = _desk(tmp_path)
+    with ThreadPoolExecutor() as visitors:
+        start = functools.partial(desk.start, name="a", preset="tiny", data=0, hours=1.0, batch_size=2)
+        errors = [visit.exception() for visit in [visitors.submit(start) for _ in range(2)]]
+    assert len(started) == 1
+    assert [str(error) for error in errors if error] == ["a run called a exists; resume it, or choose another name"]
+
+
+def test_who_presses_resume_twice_gets_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _ran(tmp_path)
+    desk, popen, again = _desk(tmp_path), subprocess.Popen, list[Future[None]]()
+
+    def start(_: object, **keywords: Any) -> object:
+        if not again:
+            again.append(visitors.submit(desk.resume, "a"))
+            wait(again, 0.5)  # the second one either is done by then or waits for us
+        return popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, stderr=keywords["stderr"])
+
+    monkeypatch.setattr("workbench.ui.training.subprocess.Popen", start)
+    with ThreadPoolExecutor() as visitors:
+        desk.resume("a")
+        first = desk._children["a"]
+        assert str(again[0].exception()) == "a is running already"
+    assert desk._children["a"] is first
+    first.communicate(b"\n")
+
+
+def test_a_run_that_has_said_its_last_word_is_not_starting_while_it_ends(tmp_path: Path) -> None:
+    run = _ran(tmp_path)
+    desk = _desk(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        desk._children["a"] = process
+        for pid, state in ((process.pid, "stopped"), (process.pid + 1, "starting")):
+            (run / "status.json").write_text(json.dumps({"state": "stopped", "pid": pid}))
+            assert desk.status("a").state == state
+            with pytest.raises(ConfigError, match="running already"):
+                desk.resume("a")
+        process.communicate(b"\n")
+
+
+def test_a_run_that_ends_while_it_is_looked_at_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _ran(tmp_path)
+    (run / "status.json").write_text(json.dumps({"state": "running", "pid": 1}))
+
+    def ends(_: object, __: str) -> None:
+        (run / "status.json").write_text(json.dumps({"state": "finished", "pid": 1}))
+
+    monkeypatch.setattr(TrainingDesk, "_pid", ends)
+    assert _desk(tmp_path).status("a").state == "finished"
+
+
+def test_a_checkpoint_that_is_pruned_while_they_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoints = _ran(tmp_path) / "checkpoints"
+    for step in (1, 2):
+        make_checkpoint(checkpoints / f"step-{step:06d}")
+    glob = Path.glob
+
+    def listed(folder: Path, pattern: str) -> list[Path]:
+        found = list(glob(folder, pattern))
+        if pattern.startswith("checkpoints"):
+            shutil.rmtree(checkpoints / "step-000001")
+        return found
+
+    monkeypatch.setattr(Path, "glob", listed)
+    assert _desk(tmp_path).open_checkpoint("a") == read_checkpoint_row(checkpoints / "step-000002").id
 
 
 def test_an_unknown_episode_is_the_input_s_fault() -> None:

@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,7 +52,7 @@ class RunStatus:
 
 
 class TrainingDesk:
-    """Starts, lists, stops and resumes runs under one folder.
+    """Starts, lists, stops and resumes runs under one folder. Safe across threads.
 
     Args:
         runs: Folder of the runs; made when the first one starts.
@@ -64,6 +65,7 @@ class TrainingDesk:
         self._data = [root.absolute() for root in data_roots]
         self._catalog = catalog
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._lock = threading.Lock()  # a run has one process, however often its button was pressed
 
     def data_choices(self) -> list[tuple[str, int]]:
         """(label, position) of every configured root that holds episodes."""
@@ -82,7 +84,7 @@ class TrainingDesk:
         if not self._runs.is_dir():
             return []
         folders = [path for path in self._runs.iterdir() if path.is_dir() and _NAME.fullmatch(path.name)]
-        return [path.name for path in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)]
+        return [path.name for path in sorted(folders, key=_changed, reverse=True)]
 
     def start(self, *, name: str, preset: str, data: int, hours: float, batch_size: int) -> None:
         """Starts a run called `name`.
@@ -97,8 +99,11 @@ class TrainingDesk:
         if not 0 < hours <= 1000 or not 1 <= batch_size <= 4096:
             raise ConfigError("hours must be above 0 and at most 1000, batch size between 1 and 4096")
         folder = self._folder(name)
-        if folder.exists():
-            raise ConfigError(f"a run called {name} exists; resume it, or choose another name")
+        self._runs.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            raise ConfigError(f"a run called {name} exists; resume it, or choose another name") from None
         arguments = ["--preset", preset, "--data", str(self._data[data]), "--hours", str(hours)]
         self._spawn(name, [*arguments, "--batch-size", str(batch_size)])
 
@@ -108,10 +113,7 @@ class TrainingDesk:
         Raises:
             ConfigError: There is no such run, or it is running.
         """
-        folder = self._existing(name)
-        if self.status(name).state in ("running", "starting"):
-            raise ConfigError(f"{name} is running already")
-        stored = _read_json(folder / "config.json").get("training", {})
+        stored = _read_json(self._existing(name) / "config.json").get("training", {})
         data = [str(path) for path in stored.get("data", ())]
         if not data:
             raise ConfigError(f"{name}: its config.json is missing or names no data; start a new run")
@@ -124,18 +126,22 @@ class TrainingDesk:
             ConfigError: It is not running.
         """
         pid = self._pid(name)
-        if pid is None:
-            raise ConfigError(f"{name} is not running")
-        os.kill(pid, signal.SIGTERM)
+        try:
+            if pid is not None:
+                os.kill(pid, signal.SIGTERM)
+                return
+        except ProcessLookupError:  # it has just ended
+            pass
+        raise ConfigError(f"{name} is not running")
 
     def status(self, name: str) -> RunStatus:
         """Where the run stands. A run whose process is gone without saying so is `lost`, with the end of its log."""
+        pid = self._pid(name)  # before its words: what has ended by now has said its last ones
         record = _read_json(self._existing(name) / "status.json")
-        alive = self._pid(name) is not None
         state = str(record.get("state", "starting"))
-        if alive and state != "running":
-            state = "starting"
-        elif not alive and state in ("running", "starting"):
+        if pid is not None and record.get("pid") != pid:
+            state = "starting"  # what is written there, the process before said
+        elif pid is None and state in ("running", "starting"):
             state = "lost"
         message = str(record.get("message", "")) or (self._last_line(name) if state == "lost" else "")
         return RunStatus(
@@ -172,16 +178,16 @@ class TrainingDesk:
                 f"{name} has saved no checkpoint yet; the first comes with its first save, or on Stop"
             )
         # By time, not by name: a run that was extended after its end has steps newer than its `final`.
-        newest = max(manifests, key=lambda manifest: manifest.stat().st_mtime).parent
+        newest = max(manifests, key=_changed).parent
         self._catalog.add_checkpoint_root(newest)
         return read_checkpoint_row(newest).id
 
     def _spawn(self, name: str, arguments: Sequence[str]) -> None:
-        self._runs.mkdir(parents=True, exist_ok=True)
         out = self._folder(name)
         command = [sys.executable, "-m", "trainer", "train", *arguments, "--out", str(out)]
-        out.mkdir(exist_ok=True)
-        with self._log(name).open("ab") as log:
+        with self._lock, self._log(name).open("ab") as log:
+            if self._pid(name) is not None:
+                raise ConfigError(f"{name} is running already")
             self._children[name] = subprocess.Popen(  # noqa: S603 - a list, no shell, names checked above
                 command, cwd=_ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
@@ -242,6 +248,14 @@ def _episodes(count: int) -> str:
 def fresh_name(preset: str) -> str:
     """A name nobody has to think about: the preset and the time of day."""
     return f"{preset}-{time.strftime('%m%d-%H%M%S')}"
+
+
+def _changed(path: Path) -> float:
+    """When it was last changed; what has been removed since it was listed counts as older than everything."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _read_json(path: Path) -> dict[str, Any]:
