@@ -99,6 +99,33 @@ def test_an_unknown_dataset_is_shown_but_not_interpreted(tmp_path: Path) -> None
     assert episode.features["observation/state"].shape == (STEPS, 7)
 
 
+def test_a_sentence_in_numbers_and_numbers_in_bytes_cost_themselves_alone(tmp_path: Path) -> None:
+    tree = {
+        "observation": {"rgb": IMAGE, "instruction": ("tensor", (8,), "int32"), "pose": ("tensor", (1,), "float64")},
+        "action": ("tensor", (2,), "float32"),
+    }
+    root = dataset(
+        tmp_path,
+        "language_table",
+        records=[
+            example(
+                {
+                    "steps/observation/rgb": [png(frame) for frame in plain_frames(0, 0, STEPS)],
+                    "steps/observation/instruction": np.tile([112, 117, 115, 104, 0, 0, 0, 0], STEPS),
+                    "steps/observation/pose": [np.array([1.0]).tobytes()] * STEPS,
+                    "steps/action": np.zeros(2 * STEPS, np.float32),
+                }
+            )
+        ],
+    )
+    (root / "features.json").write_text(json.dumps(rlds_features(tree)))
+    assert [summary.length for summary in READER.episodes(root)] == [STEPS]
+    episode = READER.open(root, 0)
+    assert set(episode.features) == {"observation/instruction", "action"}
+    assert shown_frame(episode.rgb("static", 2)) == 2
+    assert any("'steps/observation/pose' is stored as bytes" in note for note in episode.info.notes)
+
+
 def test_depth_images_count_millimetres(tmp_path: Path) -> None:
     root = dataset(tmp_path)
     tree = json.loads((root / "features.json").read_text())

@@ -94,6 +94,7 @@ class _Record:
 
     def __init__(self, features: Mapping[str, Feature], specs: Mapping[str, FeatureSpec], name: str) -> None:
         self._features, self._specs, self._name = features, specs, name
+        self._notes: list[str] = []
         self._length = _length(features)
         if not self._length:
             raise EpisodeError(f"{name}: has no steps")
@@ -124,7 +125,7 @@ class _Record:
             outcome=_outcome(self._features),
             action_space=_space(known, meant),
             assumed=tuple(assumed),
-            notes=(*notes, NOTE) if mirrored else notes,
+            notes=(*notes, *self._notes, *([NOTE] if mirrored else [])),
         )
         return LazyEpisode(
             name=self._name,
@@ -157,6 +158,9 @@ class _Record:
                 continue
             width = int(np.prod([length or 0 for length in spec.shape]))
             if key in self._features and 0 < width <= _WIDEST:
+                if self._features[key].holds_bytes:
+                    self._notes.append(f"'{key}' is stored as bytes where numbers are expected; it is left out")
+                    continue
                 values = self._features[key].numbers()
                 if len(values) != self._length * width:
                     raise EpisodeError(
@@ -228,7 +232,9 @@ def _instruction(features: Mapping[str, Feature]) -> str:
     for name in _INSTRUCTIONS:
         for prefix in ("steps/", "steps/observation/"):
             feature = features.get(prefix + name)
-            blobs = feature.blobs()[:1] if feature is not None else []
+            if feature is None or not feature.holds_bytes:  # Language Table's are numbers of characters
+                continue
+            blobs = feature.blobs()[:1]
             if blobs and len(blobs[0]):
                 return bytes(blobs[0][:4096]).decode("utf-8", "replace")
     return ""
