@@ -84,6 +84,15 @@ def test_frames_are_ordered_by_number_not_by_letters(tmp_path: Path) -> None:
     assert episode.info.assumed == ("control_hz",)
 
 
+def test_frames_named_by_the_time_are_ordered_by_it(tmp_path: Path) -> None:
+    times = ["1700000000.0", "1700000000.1000001", "1700000000.25", "1700000000.3", "1700000000.4", "1700000001.05"]
+    (tmp_path / "front").mkdir()
+    for time, frame in zip(times, plain_frames(0, 0, LENGTH), strict=True):
+        (tmp_path / f"front/{time}.png").write_bytes(png(frame))
+    episode = READER.open(tmp_path, 0)
+    assert [shown_frame(episode.rgb("static", step)) for step in range(LENGTH)] == list(range(LENGTH))
+
+
 def test_depth_of_unstated_unit_is_not_read(tmp_path: Path) -> None:
     root = trial(tmp_path)
     (root / "meta.yaml").write_text("outcome: success\n")
@@ -167,6 +176,14 @@ def test_shorter_views_and_tables_end_the_episode_and_are_said(tmp_path: Path) -
     episode = READER.open(root, 0)
     assert not episode.has("state")
     assert any("state.csv is not read: it has 1 rows" in note for note in episode.info.notes)
+
+
+def test_a_table_of_another_rate_is_not_read_and_said(tmp_path: Path) -> None:
+    root = trial(tmp_path)
+    (root / "state.csv").write_text("\n".join([POSE_HEADER, *["0,0,1,1,0,0,0,1"] * (10 * LENGTH)]) + "\n")
+    episode = READER.open(root, 0)
+    assert (episode.info.length, episode.has("state")) == (LENGTH, False)
+    assert any("state.csv is not read: it has 60 rows for 6 frames" in note for note in episode.info.notes)
 
 
 @pytest.mark.parametrize("beside", ["meta.yaml", "camera.yml", "State.csv", "actions.npz"])

@@ -35,7 +35,9 @@ _ASSUMED_HZ = 10.0
 _READ = (
     "views are MP4, MOV, MKV, WebM, AVI, or folders of PNG or JPEG, named cam, front, wrist, ... or beside a meta.yaml"
 )
-_TOLERATED = 0.1  # what is shorter than the images by more than this share is not of this episode
+# What is shorter than the images by more than this share is not of this episode; what is so much longer than all of
+# them, and none of them is damaged, came at another rate, and its first rows are not those of the frames.
+_TOLERATED = 0.1
 
 
 class FolderReader:
@@ -176,7 +178,10 @@ class _Opening:
 
     def _fits(self, what: str, count: int, entries: str) -> bool:
         """Whether something that has so many entries is of this episode; what is a little shorter ends it."""
-        if self._length - count > max(1, _TOLERATED * self._length):
+        longest = max(clip.length for clip in self._clips.values())
+        whole = not any(clip.note for clip in self._clips.values())
+        is_long = whole and count - longest > max(1, _TOLERATED * longest)
+        if is_long or self._length - count > max(1, _TOLERATED * self._length):
             self._notes.append(f"{what} is not read: it has {count} {entries} for {self._length} frames")
             return False
         if count != self._length:

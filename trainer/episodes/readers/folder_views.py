@@ -40,6 +40,8 @@ _SAYS_ONE_RECORDING = {
 _MOST_VIEWS = 8  # more videos beside one meta.yaml are trials, not cameras
 _SEQUENCE = 5  # images that are numbered one by one; fewer, or with gaps, may be anything
 _DEPTH = re.compile(r"^(?P<view>.+)_depth$|^depth_(?P<also>.+)$|^(?P<alone>depth)$")
+_SECONDS = re.compile(r"(?<!\d)(\d{9,10})\.(\d+)")  # since 1970, as Python prints time.time(): no zeros at the end
+_DIGITS = 9  # of a second
 _MAX_IMAGES = 1_000_000
 _UNEVEN = 0.5  # of the usual interval
 
@@ -193,8 +195,9 @@ def _frames(present: list[Path], suffixes: frozenset[str]) -> list[Path]:
 
 
 def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
-    """2 before 10, whatever stands around them."""
-    return [(int(word), "") if word.isdigit() else (-1, word) for word in words_of(path.stem)], path.name
+    """2 before 10, whatever stands around them; of times in seconds .25 before .5."""
+    stem = _SECONDS.sub(lambda time: f"{time[1]}.{time[2].ljust(_DIGITS, '0')}", path.stem)
+    return [(int(word), "") if word.isdigit() else (-1, word) for word in words_of(stem)], path.name
 
 
 def _is_sequence(images: list[Path]) -> bool:
