@@ -217,9 +217,10 @@ class Catalog:
         Raises:
             ConfigError: No such checkpoint here.
         """
-        if checkpoint_id not in self._checkpoints:
+        row = self._checkpoints.get(checkpoint_id)
+        if row is None:
             raise ConfigError("no checkpoint of that id is open here; start the app with --checkpoint DIR")
-        return self._checkpoints[checkpoint_id]
+        return row
 
     def open(self, episode_id: str) -> Episode:
         """The episode of an id: the one place where the page opens an episode.
@@ -238,8 +239,9 @@ class Catalog:
         if not self._episode_roots:
             return
         self._progress = Progress(episodes=0, done=0, total=0, root="")
-        self._worker = threading.Thread(target=self._work, args=(listing,), name="catalog", daemon=True)
-        self._worker.start()
+        worker = threading.Thread(target=self._work, args=(listing,), name="catalog", daemon=True)
+        worker.start()
+        self._worker = worker  # only now: nobody may wait for a thread that was not started
 
     def _work(self, listing: _Listing) -> None:
         try:

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,6 +86,20 @@ def test_equal_content_is_one_row_and_a_new_episode_appears(root: Path) -> None:
     save_packed(make_recording(length=8, size=(16, 16), seed=2), root / "c")
     catalog.refresh()
     assert len(catalog.episodes()) == 3
+
+
+def test_one_waits_for_the_list_while_another_begins_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = Catalog(episode_roots=[root])
+    start, waited = threading.Thread.start, list[bool]()
+
+    def begin(worker: threading.Thread) -> None:
+        waited.append(catalog.wait(60.0))  # another visitor
+        start(worker)
+
+    monkeypatch.setattr(threading.Thread, "start", begin)
+    catalog.refresh()
+    assert waited == [True]
+    assert len(catalog.episodes()) == 2
 
 
 def test_problems_do_not_hide_the_rest(root: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
@@ -38,27 +39,53 @@ Value = TypeVar("Value")
 
 
 class Lru(Generic[Key, Value]):
-    """A least-recently-used map that makes absent values, one at a time, under a lock."""
+    """A least-recently-used map that makes absent values. Who asks for one in the making waits for it, nobody else."""
 
     def __init__(self, capacity: int, make: Callable[[Key], Value]) -> None:
         self._capacity = capacity
         self._make = make
         self._lock = threading.Lock()
         self._values: OrderedDict[Key, Value] = OrderedDict()
+        self._coming: dict[Key, Future[Value]] = {}
 
     def clear(self) -> None:
-        """Forgets every value."""
+        """Forgets every value; one in the making goes to those who wait for it, and is not kept."""
         with self._lock:
             self._values.clear()
+            self._coming.clear()
 
     def __getitem__(self, key: Key) -> Value:
         with self._lock:
-            if key not in self._values:
-                self._values[key] = self._make(key)
-            self._values.move_to_end(key)
-            while len(self._values) > self._capacity:
-                self._values.popitem(last=False)
-            return self._values[key]
+            if key in self._values:
+                self._values.move_to_end(key)
+                return self._values[key]
+            ours = key not in self._coming
+            coming = self._coming.setdefault(key, Future())
+        if ours:
+            self._bring(key, coming)
+        return coming.result()
+
+    def _bring(self, key: Key, coming: Future[Value]) -> None:
+        try:
+            value = self._make(key)
+        except BaseException as error:
+            with self._lock:
+                self._is_still_wanted(key, coming)
+            coming.set_exception(error)
+            return
+        with self._lock:
+            if self._is_still_wanted(key, coming):
+                self._values[key] = value
+                while len(self._values) > self._capacity:
+                    self._values.popitem(last=False)
+        coming.set_result(value)
+
+    def _is_still_wanted(self, key: Key, coming: Future[Value]) -> bool:
+        """Whether nothing was cleared since it was asked for; it is not in the making any more."""
+        if self._coming.get(key) is not coming:
+            return False
+        del self._coming[key]
+        return True
 
 
 class SharedScene:
