@@ -9,6 +9,7 @@ Dimensions: t control step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ from .views import split_views, words_of
 _NANO = 1e-9
 _LAG = 2.0  # periods of the static camera; more is said
 _MAX_JOINTS = 128
+_LOOKED_AT = 64  # messages at either end of a topic, beside those that are shown, for who writes on it
+_NUMBERS = frozenset({"JointState", "Pose", "PoseStamped"})
+_READ = _NUMBERS | {"TFMessage", "CameraInfo"}
+_OF_ROS = frozenset({"rosout", "parameter_events", "diagnostics", "clock"})  # what every recording has: nobody asks
 _POSE = STATE_NAMES[:7]
 
 
@@ -105,6 +110,7 @@ class _Opening:
         views, names = self.topics.views, [*self.topics.views.values(), *self.topics.others]
         cameras = {name: self._camera(name) for name in names}
         own, others = split_views(cameras, views)
+        self._note_numbers()
         info = EpisodeInfo(
             source="mcap",
             instruction=self.topics.instruction,
@@ -235,6 +241,18 @@ class _Opening:
             self._notes.append(f"'{topic.name}' is up to {lag * 1e-6:.0f} ms away from the steps it is shown at")
         return chosen
 
+    def _note_numbers(self) -> None:
+        """Says which topics are not shown, and which lag behind; without decoding a message of them."""
+        unread: list[str] = []
+        for name, topic in sorted(self._file.topics.items()):
+            kind = schema_name(topic)
+            if kind in _NUMBERS and topic.times:
+                self._nearest(topic)
+            elif topic.times and kind not in _READ and not is_image(topic) and name.lstrip("/") not in _OF_ROS:
+                unread.append(f"{name} ({kind})")
+        if unread:
+            self._notes.append(f"not read, for they are neither images nor joints nor poses: {', '.join(unread)[:300]}")
+
     def _numbers(self) -> Numbers:
         features: dict[str, np.ndarray] = {}
         names: dict[str, Sequence[str]] = {}
@@ -247,17 +265,39 @@ class _Opening:
         return Numbers(state=self._state(), features=features, names=names)
 
     def _joints(self, name: str, topic: Topic) -> dict[str, np.ndarray]:
-        """Position, velocity and effort of joints whose names stay the same."""
-        messages = [self._file.message(topic, int(index)) for index in self._nearest(topic)]
-        joints = list(messages[0].name)
-        if any(list(message.name) != joints for message in messages) or len(joints) > _MAX_JOINTS:
-            return {}
+        """Position, velocity and effort of each joint, of every program that writes on the topic."""
         found: dict[str, np.ndarray] = {}
-        for field in ("position", "velocity", "effort"):
-            rows = [list(getattr(message, field)) for message in messages]
-            if joints and all(len(row) == len(joints) for row in rows):
-                found |= {f"{name}/{field}/{joint}": np.array(rows)[:, [at]] for at, joint in enumerate(joints)}
+        for part in self._publishers(topic):
+            messages = [self._file.message(part, int(index)) for index in self._nearest(part)]
+            joints = list(map(str, messages[0].name))
+            if not joints or len(joints) > _MAX_JOINTS:
+                continue
+            for field in ("position", "velocity", "effort"):
+                rows = [
+                    dict(zip(map(str, message.name), getattr(message, field), strict=False)) for message in messages
+                ]
+                if all(row.keys() == set(joints) and all(map(_is_number, row.values())) for row in rows):
+                    columns = np.array([[row[joint] for joint in joints] for row in rows], np.float64)
+                    found |= {f"{name}/{field}/{joint}": columns[:, [at]] for at, joint in enumerate(joints)}
         return found
+
+    def _publishers(self, topic: Topic) -> list[Topic]:
+        """The topic by the joints that its messages are of: an arm and its gripper often share /joint_states."""
+
+        def joints(index: int) -> frozenset[str]:
+            return frozenset(map(str, self._file.message(topic, index).name))
+
+        count = len(topic.times)
+        ends = (*range(min(count, _LOOKED_AT)), *range(max(0, count - _LOOKED_AT), count))
+        if len({joints(index) for index in (*self._nearest(topic).tolist(), *ends)}) == 1:
+            return [topic]
+        parts: dict[frozenset[str], list[int]] = {}
+        for index in range(count):
+            parts.setdefault(joints(index), []).append(index)
+        return [
+            replace(topic, **{name: [getattr(topic, name)[at] for at in part] for name in ("times", "places", "data")})
+            for part in parts.values()
+        ]
 
     def _poses(self, topic: Topic) -> Float[np.ndarray, "t 7"]:
         """Position and quaternion wxyz, as `_POSE` names them."""
@@ -335,7 +375,15 @@ def _clock(file: McapFile, topics: TopicMap, unreadable: Mapping[str, Exception]
     for name in topics.unused:
         if name in unreadable and "depth" not in words_of(name):
             raise unreadable[name]
-    raise EpisodeError(f"{file.path}: has no topic of colour images; it has {', '.join(sorted(file.topics))[:400]}")
+    others = sorted({topic.message_encoding for topic in file.topics.values()} - {"cdr", ""})
+    why = f" ({', '.join(others)[:60]} is not read, ROS 2's cdr is)" if others else ""
+    raise EpisodeError(
+        f"{file.path}: has no topic of colour images; it has {', '.join(sorted(file.topics))[:400]}{why}"
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def _pose_row(pose: Any) -> list[float]:
