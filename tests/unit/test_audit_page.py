@@ -6,6 +6,7 @@ import io
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tests.foreign_factories import plain_frames, write_video
 from tests.waiting import wait_until
 from trainer.episodes.episode import Episode
 from trainer.episodes.packed import save_packed
-from trainer.episodes.settings_store import setting_of, settings_folder, stored_settings
+from trainer.episodes.settings_store import StoredSetting, setting_of, settings_folder, stored_settings
 from trainer.episodes.source_settings import SourceSetting, ViewSetting
 from workbench.audit.examine import AuditCancelledError
 from workbench.audit.finding import Audit, Checked, Finding, Kind, Unchecked
@@ -199,6 +200,21 @@ def test_a_finding_of_an_older_state_is_not_applied(client: TestClient, desk: Au
     assert client.post(f"/api/audit/runs/{first}/apply/2").status_code == 422  # nothing to set
 
 
+def test_a_finding_that_is_applied_again_does_not_correct_twice(client: TestClient, desk: AuditDesk) -> None:
+    run = examine(client, desk)
+    place = f"/api/audit/runs/{run}/apply/0"
+    with ThreadPoolExecutor() as clicks:  # a double click, or the same finding in two windows
+        statuses = [answer.status_code for answer in clicks.map(client.post, [place] * 4)]
+    assert sorted(statuses) == [200, 422, 422, 422]
+    (stored,) = stored_settings()
+    assert isinstance(stored, StoredSetting)
+    assert len(stored.steps) == 1
+    assert client.post(f"/api/audit/runs/{run}/apply/1").status_code == 200
+    for _ in range(2):
+        assert client.post("/api/audit/undo", params={"episode": only_id(desk)}).status_code == 200
+    assert client.post(place).status_code == 200  # what was undone can be set again
+
+
 def test_settings_are_listed_and_removed_by_an_id(client: TestClient, desk: AuditDesk) -> None:
     run = examine(client, desk)
     client.post(f"/api/audit/runs/{run}/apply/0")
@@ -243,20 +259,23 @@ def test_nobody_finds_anothers_audit(client: TestClient) -> None:
 
 
 def test_an_audit_ends_when_its_visitor_leaves_or_says_so(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = threading.Semaphore(0)
+    begun, ended = threading.Semaphore(0), threading.Semaphore(0)
 
     def forever(episode: Episode, *, tick: Callable[[float, str], None], cancel: Callable[[], bool]) -> Audit:
+        begun.release()
         while not cancel():
             time.sleep(0.01)
         ended.release()
         raise AuditCancelledError
 
     desk = AuditDesk(Desk(catalog), examine=forever)
-    monkeypatch.setattr(audit_desk, "_LEFT_SECONDS", 0.2)
     left = desk.start(only_id(desk))
+    assert begun.acquire(timeout=20)
+    monkeypatch.setattr(audit_desk, "_LEFT_SECONDS", 0.2)
     assert ended.acquire(timeout=20)
     monkeypatch.setattr(audit_desk, "_LEFT_SECONDS", 1e9)
     told = desk.start(only_id(desk))
+    assert begun.acquire(timeout=20)
     desk.cancel(told)
     assert ended.acquire(timeout=20)
     for name in (left, told):
@@ -264,7 +283,8 @@ def test_an_audit_ends_when_its_visitor_leaves_or_says_so(catalog: Catalog, monk
         assert desk.look(name).state == "cancelled"
 
 
-def test_no_more_than_a_few_run_and_wait(catalog: Catalog) -> None:
+def test_no_more_than_a_few_run_and_wait(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit_desk, "_LEFT_SECONDS", 1e9)  # nobody looks at those that wait
     running, most, may_end, ended = [0], [0], threading.Semaphore(0), threading.Semaphore(0)
     lock = threading.Lock()
 

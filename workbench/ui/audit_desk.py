@@ -53,7 +53,7 @@ class Run:
     Attributes:
         episode: Id of the catalogue.
         share: Done so far, 0 to 1.
-        hashes: Of the episode as it was examined, and as findings of this audit corrected it since.
+        applied: The findings that are set, by the content hash of the episode that they give; none as it was examined.
     """
 
     episode: str
@@ -62,7 +62,7 @@ class Run:
     what: str = ""
     message: str = ""
     audit: Audit | None = None
-    hashes: set[str] = field(default_factory=set[str])
+    applied: dict[str, frozenset[int]] = field(default_factory=dict[str, frozenset[int]])
     asked: float = field(default_factory=time.monotonic)
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
@@ -107,6 +107,7 @@ class AuditDesk:
         self._runs: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._turn = threading.BoundedSemaphore(_AT_ONCE)
+        self._setting = threading.Lock()  # what a finding corrects must not be changed between looking and setting
 
     def start(self, episode_id: str) -> str:
         """Starts an audit and returns its name, which only its visitor knows.
@@ -165,16 +166,21 @@ class AuditDesk:
         """Sets for the source what a finding proposes; every episode is opened anew.
 
         Raises:
-            ConfigError: The finding has no setting, contradicts what is set, or the source was changed since.
+            ConfigError: The finding has no setting, is set already or contradicts what is, or the source was changed
+                since.
         """
         run, finding = self.look(name), self.finding(name, index)
         if finding.setting is None:
             raise ConfigError("no setting can repair this; the finding says what to do")
-        if self._opened(run.episode).content_hash not in run.hashes:
-            raise ConfigError("what is set for this source was changed since; examine the episode again")
-        add_setting(self.place(run.episode), finding.setting, scope=self._scope(run.episode, scope))
-        self.desk.forget_episodes()
-        run.hashes.add(self._opened(run.episode).content_hash)
+        with self._setting:
+            applied = run.applied.get(self._opened(run.episode).content_hash)
+            if applied is None:
+                raise ConfigError("what is set for this source was changed since; examine the episode again")
+            if index in applied:
+                raise ConfigError("this is set already")
+            add_setting(self.place(run.episode), finding.setting, scope=self._scope(run.episode, scope))
+            self.desk.forget_episodes()
+            run.applied[self._opened(run.episode).content_hash] = applied | {index}
 
     def undo(self, episode_id: str) -> None:
         """Takes back what was set last for the source of an episode.
@@ -235,7 +241,7 @@ class AuditDesk:
         from ..audit.examine import AuditCancelledError, audit  # its drawing takes a second to import
 
         episode = self._opened(run.episode)
-        run.hashes = {episode.content_hash}
+        run.applied = {episode.content_hash: frozenset()}
         try:
             run.audit = (self._examine or audit)(episode, tick=run.tick, cancel=run.unwanted)
         except AuditCancelledError:
