@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -104,6 +105,22 @@ def test_a_run_is_cancelled_and_bad_input_is_its_last_line(desk: ProofDesk, monk
     name = desk.start(WISH)
     assert wait(desk, name) == "failed"
     assert desk.look(name).message == "specification.json: x"
+
+
+def test_a_run_that_is_cleared_away_while_it_is_looked_at(desk: ProofDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_command(monkeypatch, "(out / 'proof.json').write_text('{}')")
+    name = desk.start(WISH)
+    assert wait(desk, name) == "finished"
+    run, poll = desk._runs[name], desk._runs[name].process.poll
+
+    def cleared() -> int | None:
+        shutil.rmtree(run.folder, ignore_errors=True)  # another visitor's start
+        return poll()
+
+    monkeypatch.setattr(run.process, "poll", cleared)
+    for ask in (desk.look, desk.result):
+        with pytest.raises(ConfigError, match="cleared away"):
+            ask(name)
 
 
 def test_two_runs_at_once_and_no_more(desk: ProofDesk, monkeypatch: pytest.MonkeyPatch) -> None:

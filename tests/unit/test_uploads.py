@@ -206,7 +206,7 @@ def test_others_do_not_wait_while_files_are_removed(desk: Uploads, monkeypatch: 
     def slow(folder: Path, *, ignore_errors: bool) -> None:
         asking = threading.Thread(target=lambda: seen.append(desk.of(BOB)))
         asking.start()
-        asking.join(5)
+        asking.join(60)
         remove(folder, ignore_errors=ignore_errors)
 
     monkeypatch.setattr(uploads.shutil, "rmtree", slow)

@@ -37,6 +37,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _AT_ONCE, _KEPT = 2, 32
 _PROGRESS = re.compile(r"\[(\d+)/(\d+)\] ([^\r\n]*)")
 _TAIL_BYTES = 4096
+_GONE = "there is no such run; it may have been cleared away, start it again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,10 @@ class ProofDesk:
         run = self._run(name)
         if self.look(name).state != "finished":
             raise ConfigError("this run has no result")
-        return (run.folder / _result_name(run.kind)).read_text(encoding="utf-8")
+        try:
+            return (run.folder / _result_name(run.kind)).read_text(encoding="utf-8")
+        except FileNotFoundError:  # cleared away in this moment
+            raise ConfigError(_GONE) from None
 
     def file(self, name: str, file: str) -> Path:
         """A file to download, one of `FILES`. Raises as `result`."""
@@ -211,9 +215,10 @@ class ProofDesk:
         raise ConfigError("there is no preset or checkpoint of that name here; choose one of the list")
 
     def _run(self, name: str) -> _Run:
-        if name not in self._runs:
-            raise ConfigError("there is no such run; it may have been cleared away, start it again")
-        return self._runs[name]
+        run = self._runs.get(name)
+        if run is None:
+            raise ConfigError(_GONE)
+        return run
 
     def _new_folder(self) -> Path:
         if self._folder is None:
@@ -239,9 +244,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _tail(path: Path) -> str:
-    with path.open("rb") as log:
-        log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
-        return log.read().decode("utf-8", "replace")
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _TAIL_BYTES))
+            return log.read().decode("utf-8", "replace")
+    except FileNotFoundError:  # the run was cleared away since it was found
+        raise ConfigError(_GONE) from None
 
 
 def _last_words(log: str) -> str:
