@@ -189,6 +189,18 @@ def test_a_damaged_image_is_one_error_that_names_file_and_field(split: Path) -> 
         episode.rgb("static", 3)
 
 
+def test_text_in_a_step_and_depth_in_half_precision_are_no_damage(split: Path) -> None:
+    whole = open_episode(f"{split}#0").depth("static", 0)
+    for path in split.glob("episode_*.npz"):
+        with np.load(path) as file:
+            arrays = dict(file)
+        arrays |= {"operator": np.array("Jörg"), "depth_static": arrays["depth_static"].astype(np.float16)}
+        np.savez(path, **arrays)
+    episode = open_episode(f"{split}#0")
+    assert episode.info.length == 8
+    np.testing.assert_allclose(episode.depth("static", 0), whole, rtol=1e-3)
+
+
 def test_an_image_of_another_shape_is_one_error_that_names_file_and_field(split: Path) -> None:
     rewrite(split, 2, lambda arrays: {"rgb_static": arrays["rgb_static"][..., 0]})
     with pytest.raises(EpisodeError, match=r"episode_0358484\.npz: field 'rgb_static' has shape"):
