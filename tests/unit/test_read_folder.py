@@ -178,6 +178,13 @@ def test_shorter_views_and_tables_end_the_episode_and_are_said(tmp_path: Path) -
     assert any("state.csv is not read: it has 1 rows" in note for note in episode.info.notes)
 
 
+def test_views_of_different_rates_are_said(tmp_path: Path) -> None:
+    for name, fps in (("front", 10), ("wrist", 20)):
+        write_video(tmp_path / f"{name}.mp4", plain_frames(0, 0, LENGTH), fps=fps)
+    (note,) = READER.open(tmp_path, 0).info.notes
+    assert "different rates (front 10, wrist 20 a second)" in note
+
+
 def test_a_table_of_another_rate_is_not_read_and_said(tmp_path: Path) -> None:
     root = trial(tmp_path)
     (root / "state.csv").write_text("\n".join([POSE_HEADER, *["0,0,1,1,0,0,0,1"] * (10 * LENGTH)]) + "\n")

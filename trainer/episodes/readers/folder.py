@@ -122,6 +122,10 @@ class _Opening:
         if any(clip.length != self._length for clip in self._clips.values()):
             counts = ", ".join(f"{name} {clip.length}" for name, clip in self._clips.items())
             self._notes.append(f"its views have different lengths ({counts} frames): ends with the shortest")
+        rates = {name: clip.rate for name, clip in self._clips.items() if clip.rate is not None}
+        if rates and max(rates.values()) > (1 + _TOLERATED) * min(rates.values()):
+            told = ", ".join(f"{name} {rate:g}" for name, rate in rates.items())
+            self._notes.append(f"its views have different rates ({told} a second) and are paired frame by frame")
         self._depths = {view.name: self._depth(view) for view in self._found}
 
     def lazy(self) -> LazyEpisode:
