@@ -77,10 +77,9 @@ def test_space_plays_over_a_frame_that_cannot_be_had_and_stops(visit: Open) -> N
     assert {7, 9, 10} <= seen
     assert 8 not in seen
     assert visitor.page.get_attribute(".fw-play", "aria-pressed") == "false"
-    visitor.page.wait_for_timeout(1500)  # one that is on its way may still come
-    stopped = visitor.page.get_attribute(".fw-panels", "data-t")
-    visitor.page.wait_for_timeout(1500)
-    assert visitor.page.get_attribute(".fw-panels", "data-t") == stopped
+    visitor.page.wait_for_timeout(3000)
+    later = set(visitor.page.evaluate("window.seen")) - seen
+    assert len(later) <= 1  # the one that was on its way may still come, whenever it does
 
 
 def test_keys_move_the_time_and_change_the_camera(visit: Open) -> None:
