@@ -222,6 +222,21 @@ def test_numbered_images_straight_in_a_folder_are_its_view(tmp_path: Path) -> No
     assert not READER.recognise(tmp_path / "front_depth")
 
 
+@pytest.mark.parametrize("names", [("rgb", "depth"), ("front", "front_depth", "wrist")])
+def test_images_of_several_kinds_straight_in_a_folder_are_kept_apart(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for camera, name in enumerate(names):
+        for at, frame in enumerate(plain_frames(0, camera, LENGTH)):
+            pixels = np.full(SIZE, 900 + at, np.uint16) if "depth" in name else frame
+            (tmp_path / f"{name}_{at:04d}.png").write_bytes(png(pixels))
+    (tmp_path / "meta.yaml").write_text("depth_unit: mm\nfps: 10\n")
+    episode = READER.open(tmp_path, 0)
+    assert (episode.info.length, episode.info.notes) == (LENGTH, ())
+    assert episode.info.views == (("static", "wrist") if "wrist" in names else ("static",))
+    for view in episode.info.views:
+        assert [shown_frame(episode.rgb(view, step)) for step in range(LENGTH)] == list(range(LENGTH))
+    np.testing.assert_allclose(episode.depth("static", 3), 0.903, rtol=1e-6)
+
+
 def test_too_many_images_are_refused_when_opened_not_while_looking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,10 +252,10 @@ def test_what_is_no_view_is_named(tmp_path: Path) -> None:
     write_images(tmp_path / "phone", plain_frames(0, 1, LENGTH))
     (tmp_path / "wrist").mkdir()
     (tmp_path / "wrist/0.bmp").touch()
-    for name in ("laptop.mp4", "old.wmv", "side_depth.npy", "notes.txt"):
+    for name in ("laptop.mp4", "old.wmv", "side_depth.npz", "notes.txt"):
         (tmp_path / name).touch()
     (note,) = READER.open(tmp_path, 0).info.notes
-    assert note.startswith("not read: laptop.mp4, old.wmv, phone, side_depth.npy, wrist; views are")
+    assert note.startswith("not read: laptop.mp4, old.wmv, phone, side_depth.npz, wrist; views are")
 
 
 def test_images_of_another_kind_say_what_is_read(tmp_path: Path) -> None:

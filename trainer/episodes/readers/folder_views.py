@@ -92,7 +92,7 @@ def find_views(folder: Path) -> list[FoundView]:
     if not views and not _DEPTH.match(folder.name.lower()):
         images = _frames(present, _IMAGE_SUFFIXES)
         if images and (is_recording or _is_sequence(images)):
-            views = {"static": FoundView(name="static", images=images)}
+            views = _loose(images)
     return [views[name] for name in sorted(views)]
 
 
@@ -179,12 +179,29 @@ def _views(present: list[Path], *, any_name: bool) -> dict[str, FoundView]:
     return views
 
 
+def _loose(images: list[Path]) -> dict[str, FoundView]:
+    """Views of images that lie straight in a folder: rgb_0001.png beside depth_0001.png are no frames of one film."""
+    kinds: dict[str, list[Path]] = {}
+    for image in images:
+        kinds.setdefault("_".join(word for word in words_of(image.stem) if not word.isdigit()), []).append(image)
+    depths = {match["view"] or match["also"] or "": kinds[name] for name in kinds if (match := _DEPTH.match(name))}
+    seen = {name: kind for name, kind in kinds.items() if not _DEPTH.match(name) and len(kind) > 1}
+    if not seen or len(seen) > _MOST_VIEWS or 2 * len(kinds) > len(images):  # names that say nothing, such as hashes
+        return {"static": FoundView(name="static", images=images)}
+    alone = len(seen) == 1
+    return {
+        name: FoundView(name=name, images=kind, depth=depths.get(word, depths.get("", []) if alone else []))
+        for word, kind in seen.items()
+        for name in ["static" if alone or not word else word]
+    }
+
+
 def _inside(path: Path) -> list[Path]:
     return entries(path) if path.is_dir() else []
 
 
 def _is_depth(path: Path) -> bool:
-    return path.suffix.lower() == ".npy" and _DEPTH.match(path.stem.lower()) is not None
+    return path.suffix.lower() in (".npy", ".npz") and _DEPTH.match(path.stem.lower()) is not None
 
 
 def _frames(present: list[Path], suffixes: frozenset[str]) -> list[Path]:
