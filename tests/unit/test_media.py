@@ -233,3 +233,9 @@ def test_a_video_of_millions_of_parts_is_not_walked_through(tmp_path: Path) -> N
 def test_the_rate_has_no_digits_of_the_clock(tmp_path: Path, written: float, said: float) -> None:
     write_video(tmp_path / "clip.mp4", moving(7), fps=written)
     assert Video(tmp_path / "clip.mp4").rate == said
+
+
+def test_the_rate_of_a_clock_of_whole_milliseconds_is_that_of_the_camera(tmp_path: Path) -> None:
+    path = tmp_path / "front.webm"  # 66, 67, 67 ... ms
+    write_video(path, plain_frames(0, 0, 11), fps=15, codec=("libvpx-vp9",))
+    assert Video(path).rate == pytest.approx(15, rel=2e-3)

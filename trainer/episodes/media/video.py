@@ -106,8 +106,15 @@ class Video:
 
     @property
     def rate(self) -> float:
-        """Frames a second: the median over the clip, without the last digits of its clock; 1.0 for a single frame."""
-        return 1.0 if len(self) < 2 else float(f"{1 / np.median(np.diff(self.times)):.6g}")
+        """Frames a second: by the mean of the usual intervals, which a clock of whole milliseconds gives as 66 or 67.
+
+        Without the last digits of that clock; 1.0 for a single frame.
+        """
+        intervals = np.diff(self.times)
+        if not len(intervals):
+            return 1.0
+        usual = float(np.sort(intervals)[len(intervals) // 2])
+        return float(f"{1 / intervals[abs(intervals - usual) <= usual / 10].mean():.6g}")
 
     @cached_property
     def size(self) -> tuple[int, int]:
