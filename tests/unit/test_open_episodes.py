@@ -156,6 +156,14 @@ def test_a_copy_that_others_remove_while_it_is_used_is_read_from_its_source(epis
             np.testing.assert_array_equal(copy.depth(view, 4), plain.depth(view, 4))
 
 
+def test_an_episode_that_is_removed_while_it_is_open_says_so(episodes: Path) -> None:
+    episode = open_episode(episodes / "task-0" / "0")
+    shutil.rmtree(episodes / "task-0" / "0")
+    for read in (lambda: episode.rgb("static", 4), lambda: episode.rgb("wrist", 4), lambda: episode.depth("static", 4)):
+        with pytest.raises(EpisodeError, match="was removed since the episode was opened"):
+            read()
+
+
 def test_two_processes_clean_the_cache_at_once(episodes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in find_episodes(episodes):
         mapped(open_episode(name))

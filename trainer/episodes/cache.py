@@ -21,7 +21,7 @@ from trainer.files import TEMP_MARK, folder_bytes, replace_file, sweep_temporari
 
 from .corrected import CorrectedStreamEpisode, corrected
 from .episode import Episode, View
-from .packed import PackedEpisode
+from .packed import GoneError, PackedEpisode
 from .schema import StreamKind
 from .streams import Stream
 from .transcode import save_mapped
@@ -87,14 +87,14 @@ class _Copy(PackedEpisode):
         """Frames by index in the stored dtype (depth in 0.1 mm)."""
         try:
             return super().stream(view, kind)
-        except FileNotFoundError:
+        except GoneError:
             return self._source.stream(view, kind)
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
         try:
             return super()._arrays
-        except FileNotFoundError:
+        except GoneError:
             return self._source._arrays
 
 

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,10 @@ from .streams import ArrayStream, DeltaStream, JpegStream, Stream, open_npy, wri
 _ARRAY_DTYPES = {"F64": np.float64, "I64": np.int64}
 
 
+class GoneError(EpisodeError):
+    """A file that was there when the episode was opened was removed before it was first read."""
+
+
 class PackedEpisode(StreamEpisode):
     """A packed episode on disk. Opening reads meta.json only; arrays and images are read when first asked for.
 
@@ -57,7 +63,8 @@ class PackedEpisode(StreamEpisode):
         folder: The episode's folder.
 
     Raises:
-        EpisodeError: Not a packed episode, or damaged; the message names file and field.
+        EpisodeError: Not a packed episode, or damaged; the message names file and field. `GoneError`, when it is read:
+            removed meanwhile.
         UnsafeFileError: A file announces something else than it may hold.
     """
 
@@ -115,18 +122,29 @@ class PackedEpisode(StreamEpisode):
         name = stream_file(view, kind, self.encoding)
         if name not in self._streams:
             path, shape, dtype = self._folder / name, self._meta.stream_shape(view, kind), stream_dtype(kind)
-            if self.encoding == "mapped":
-                self._streams[name] = ArrayStream(open_npy(path, shape, dtype))
-            else:
-                self._manifest.check_hash(name)
-                jpeg = stream_codec(view, kind) == "jpeg"
-                self._streams[name] = JpegStream(path, shape) if jpeg else DeltaStream(path, shape, dtype)
+            with _still_there(path):
+                if self.encoding == "mapped":
+                    self._streams[name] = ArrayStream(open_npy(path, shape, dtype))
+                else:
+                    self._manifest.check_hash(name)
+                    jpeg = stream_codec(view, kind) == "jpeg"
+                    self._streams[name] = JpegStream(path, shape) if jpeg else DeltaStream(path, shape, dtype)
         return self._streams[name]
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
-        self._manifest.check_hash(ARRAYS_FILE)
-        return _read_arrays(self._folder / ARRAYS_FILE, self._meta)
+        path = self._folder / ARRAYS_FILE
+        with _still_there(path):
+            self._manifest.check_hash(ARRAYS_FILE)
+            return _read_arrays(path, self._meta)
+
+
+@contextmanager
+def _still_there(path: Path) -> Generator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise GoneError(f"{path}: was removed since the episode was opened; open it where it is now") from None
 
 
 def save_packed(recording: Recording, folder: str | Path, encoding: Encoding = "compressed") -> None:
@@ -164,6 +182,8 @@ def _read_arrays(path: Path, meta: EpisodeMeta) -> dict[str, np.ndarray]:
                 if array_shape(name, meta) is None or dtype not in _ARRAY_DTYPES:
                     raise UnsafeFileError(f"{path}: field '{name}' ({dtype}) does not belong here")
                 arrays[name] = file.get_tensor(name)
+    except FileNotFoundError:
+        raise
     except (SafetensorError, OSError) as error:
         raise EpisodeError(f"{path}: not readable ({error}); copy or pack the episode again") from None
     check_arrays(arrays, meta, path)
