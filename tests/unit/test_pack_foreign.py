@@ -76,6 +76,17 @@ def test_pack_goes_on_where_it_was_and_lists_what_fails(
     assert len(find_episodes(tmp_path / "packed")) == 2
 
 
+def test_another_data_set_does_not_count_as_packed(
+    split: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_calvin_split(tmp_path / "other", length=LENGTH, windows=((1, 16), (4, 19)))  # as long, with the same words
+    assert trainer("pack", split, tmp_path / "packed") == 0
+    assert trainer("pack", split, tmp_path / "packed") == 0
+    capfd.readouterr()
+    assert trainer("pack", tmp_path / "other", tmp_path / "packed") == 2
+    assert "000000#0: holds another episode than" in capfd.readouterr().err
+
+
 def test_play_without_words_is_packed_on_demand_and_in_pieces(split: Path, tmp_path: Path) -> None:
     assert trainer("pack", split, tmp_path / "packed", "--silent-play", "--longest", 10) == 0
     folders = sorted(path.name for path in (tmp_path / "packed").iterdir())

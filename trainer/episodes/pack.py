@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from model.errors import EpisodeError, WorkbenchError
@@ -117,7 +118,7 @@ def _pack(name: str, arguments: PackArguments, tally: _Tally) -> None:
         return
     for target, start, stop in _targets(episode, arguments.source, arguments.destination, arguments.longest):
         if (target / MANIFEST).is_file():
-            PackedEpisode(target)  # raises when it is not whole
+            _check_same(PackedEpisode(target), episode, start, stop)
             tally.kept += 1
             continue
         if isinstance(episode, PackedEpisode):
@@ -134,6 +135,23 @@ def _pack(name: str, arguments: PackArguments, tally: _Tally) -> None:
             tally.bytes + size,
         )
         log.info("%s: %.2f MiB, %s", target, size / 2**20, copy.encoding)
+
+
+def _check_same(copy: PackedEpisode, episode: Episode, start: int, stop: int) -> None:
+    """Two data sets packed to one place number their episodes alike, and the second would count as packed.
+
+    Raises:
+        EpisodeError: What is there is of another episode, or not whole.
+    """
+    there, wanted = copy.info, episode.info
+    same = (there.source, there.instruction, there.length) == (wanted.source, wanted.instruction, stop - start)
+    if same and copy.has("state") and episode.has("state"):
+        same = np.allclose(copy.state, episode.state[start:stop], atol=1e-4, equal_nan=True)
+    if not same:
+        raise EpisodeError(
+            f"{copy.name}: holds another episode than {episode.name}, or an older state of it (of {there.source}, "
+            f"{there.length} steps, '{there.instruction:.60}'): pack to another destination, a folder for each source"
+        )
 
 
 def _with_depth(episode: Episode, labels: Path | None) -> Episode:
