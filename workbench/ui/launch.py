@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import ipaddress
 import os
+import shutil
+import signal
 import socket
 import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from model.errors import CheckpointError, ConfigError, EpisodeError, WorkbenchError
 from trainer.labels.overlay import check_store
@@ -55,8 +58,14 @@ def serve(options: AppOptions) -> int:
         )
         sys.stdout.flush()
         config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=2)
+        signal.signal(signal.SIGTERM, _leave)
         uvicorn.Server(config).run(sockets=[listener])
     return 0
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    """Ends as after Ctrl-C: uvicorn hands a signal on, and one that nobody handles would leave our files and proofs."""
+    raise SystemExit(128 + number)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -121,7 +130,8 @@ def _open_catalog(options: AppOptions) -> Catalog:
 def _make_app(options: AppOptions, catalog: Catalog) -> Callable[..., Awaitable[None]]:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported: it phones home from its import on
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="foresight-workbench-")
+    os.environ["GRADIO_TEMP_DIR"] = folder = tempfile.mkdtemp(prefix="foresight-workbench-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
     try:
         import gradio as gr
