@@ -38,6 +38,8 @@ FUTURE_CLOUD = "/world/cloud/future_predicted"
 _JPEG_QUALITY = 80
 _ATTENTION_RADIUS = 0.005
 """Metres: larger than the grey start points, which they cover."""
+_TOOL_SIZE, _PATH_WIDTH = rr.Radius.ui_points(4.0), rr.Radius.ui_points(0.8)
+"""On the screen, not in metres: the path of a few steps is shorter than any ball that is seen well on a long one."""
 _BEFORE_CAMERA = 1.4
 """Metres: where the scene is thought to be before a camera while no depth says so."""
 
@@ -141,11 +143,11 @@ class EpisodeScene:
         for view in self._views:
             self._log_camera(stream, view)
         if path is not None:
-            stream.log("/world/tool/path", rr.LineStrips3D([path], colors=[STILL_GREY], radii=0.0015), static=True)
+            stream.log("/world/tool/path", rr.LineStrips3D([path], colors=[STILL_GREY], radii=_PATH_WIDTH), static=True)
         for step in (int(step) for step in self.episode.frame_steps):
             stream.set_time(TIMELINE, sequence=step)
             if path is not None:
-                stream.log("/world/tool/now", rr.Points3D([path[step]], colors=[(230, 60, 60)], radii=0.008))
+                stream.log("/world/tool/now", rr.Points3D([path[step]], colors=[(230, 60, 60)], radii=_TOOL_SIZE))
             self._log_seen(stream, step)
 
     def _log_seen(self, stream: rr.RecordingStream, step: int) -> None:
