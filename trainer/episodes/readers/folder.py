@@ -12,7 +12,9 @@ A lone video file is an episode too.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -25,6 +27,7 @@ from ..lazy import LazyEpisode, Numbers
 from .folder_cameras import CameraFacts, read_cameras
 from .folder_depth import DepthClip, depth_clip
 from .folder_facts import Facts, fact_files, read_facts
+from .folder_numbers import Placed, frame_numbers
 from .folder_tables import find_table, flat, read_table
 from .folder_views import Clip, FoundView, find_views, image_clip, looks_like_video, unused_beside, video_clip
 from .reader import EpisodeSummary, Reader
@@ -113,8 +116,10 @@ class _Opening:
             raise EpisodeError(f"{found[0].unread if found else path}: such images are not read; {_READ}")
         self._facts = read_facts(path)
         self._known, of_cameras = read_cameras(path, [view.name for view in self._found])
+        self._frames = self._frame_numbers()
+        self._notes: list[str] = []
         self._clips = {view.name: self._clip(view) for view in self._found}
-        self._notes = [clip.note for clip in self._clips.values() if clip.note] + [*self._facts.notes, *of_cameras]
+        self._notes += [*self._facts.notes, *of_cameras]
         if unused := unused_beside(path, self._found):
             self._notes.append(f"not read: {', '.join(unused)[:300]}; {_READ}")
         self._tables: list[Path] = []
@@ -161,8 +166,25 @@ class _Opening:
             numbers=lambda: numbers,
         )
 
+    def _frame_numbers(self) -> list[int] | None:
+        """The numbers of all frames, where images that were dropped can be told by them."""
+        has_depth = self._facts.depth_unit is not None
+        sequences = [images for view in self._found for images in (view.images, view.depth if has_depth else [])]
+        return frame_numbers(images for images in sequences if len(images) > 1)
+
     def _clip(self, view: FoundView) -> Clip:
-        return video_clip(view.video, self._path) if view.video else image_clip(view.images, self._path)
+        """The frames of a view; notes say what is wrong with them."""
+        clip = video_clip(view.video, self._path) if view.video else image_clip(view.images, self._path)
+        self._notes += filter(None, [clip.note])
+        if self._frames is None or not view.images:
+            return clip
+
+        def absent(number: int) -> NoReturn:
+            raise EpisodeError(f"{view.images[0].parent}: has no image of number {number}")
+
+        placed = Placed(view.images[: clip.length], self._frames)
+        self._notes += [f"'{view.name}' {note}" for note in placed.notes]
+        return replace(clip, length=len(placed), rgb=placed.reader(clip.rgb, absent))
 
     def _depth(self, view: FoundView) -> DepthClip | None:
         """The depth of a view; where it cannot be used, a note says why."""
@@ -177,6 +199,10 @@ class _Opening:
         except EpisodeError as error:
             self._notes.append(f"{what} is not read: {error}")
             return None
+        if self._frames is not None and len(view.depth) > 1:
+            placed, size = Placed(view.depth[: depth.length], self._frames), self._clips[view.name].size
+            read = placed.reader(depth.read, lambda _: np.full(size, np.nan, np.float32))
+            depth = replace(depth, length=len(placed), read=read, notes=(*depth.notes, *placed.notes))
         self._notes += [f"{what}: {note}" for note in depth.notes]
         return depth if self._fits(what, depth.length, "images") else None
 
