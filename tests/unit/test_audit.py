@@ -26,6 +26,7 @@ from workbench.audit.finding import Finding, Unchecked
 from workbench.audit.gripper import following
 from workbench.audit.measured import Measured
 from workbench.audit.planes import fit_affine, ray_factor
+from workbench.audit.renderer import stillness
 from workbench.audit.timing import check_timing, tool_jumps
 
 ASSETS = Path(__file__).parents[2] / "assets" / "episodes"
@@ -192,6 +193,17 @@ def test_gripper_sign_and_lag_are_recovered(sign: int, lag: int) -> None:
     assert np.sign(correlation) == sign
     assert abs(correlation) > 0.95
     assert found == lag
+
+
+def test_images_of_which_nothing_stays_are_not_called_still() -> None:
+    recording = make_recording(length=6, size=(24, 32))
+    static = recording.views["static"]
+    flicker = np.where(np.arange(len(static.rgb)) % 2, 255, 0).astype(np.uint8)[:, None, None, None]
+    changed = dataclasses.replace(static, rgb=np.broadcast_to(flicker, static.rgb.shape).copy())
+    episode = MemoryEpisode(dataclasses.replace(recording, views={**recording.views, "static": changed}))
+    still = stillness(Measured(episode), "static")
+    assert not still.is_rendered
+    assert str(still) == "0 % of the pixels equal from frame to frame, none of them nearly so"
 
 
 def test_pairs_follow_the_tool() -> None:

@@ -31,11 +31,21 @@ class Still:
 
     Attributes:
         equal: Share of pixels that are bit for bit the same, the median over pairs.
-        noise: Standard deviation of a grey level of pixels that hardly change, both frames' noise divided by √2.
+        noise: Standard deviation of a grey level of pixels that hardly change, both frames' noise divided by √2; None
+            where every pixel changes.
     """
 
     equal: float
-    noise: float
+    noise: float | None
+
+    @property
+    def is_rendered(self) -> bool:
+        """Whether it looks as a renderer leaves it."""
+        return self.equal > _RENDERED and self.noise is not None and self.noise < _QUIET
+
+    def __str__(self) -> str:
+        noise = "none of them nearly so" if self.noise is None else f"noise {self.noise:.2f} grey levels"
+        return f"{100 * self.equal:.0f} % of the pixels equal from frame to frame, {noise}"
 
 
 def check_renderer(measured: Measured) -> list[Answer]:
@@ -44,7 +54,7 @@ def check_renderer(measured: Measured) -> list[Answer]:
     if "static" not in info.views or len(measured.steps) < 3:
         return [unchecked(kind, where, "no static view, or too few images")]
     still = stillness(measured, "static")
-    said = f"{100 * still.equal:.0f} % of the pixels equal from frame to frame, noise {still.noise:.2f} grey levels"
+    said = str(still)
     by = info.renderer or engine_of(info.source)
     answers: list[Answer] = [checked(kind, where, said if by is None else f"{said}; drawn by {by}, says the source")]
     if info.renderer is not None and still.equal < _CAMERA:
@@ -69,7 +79,7 @@ def check_renderer(measured: Measured) -> list[Answer]:
                 where=where,
                 severity="note",
                 confidence=0.6,
-                title=_title(still.equal > _RENDERED and still.noise < _QUIET, by),
+                title=_title(still.is_rendered, by),
                 detail=sentence(said),
                 fix="Evaluate a policy with what made its training images.",
             )
@@ -102,5 +112,6 @@ def stillness(measured: Measured, view: View) -> Still:
         difference = after - before
         equal.append(float(np.mean((difference == 0).all(-1))))
         calm = np.abs(difference).max(-1) <= 8
-        noise.append(float(difference[calm].std() / np.sqrt(2)) if calm.any() else float("nan"))
-    return Still(equal=float(np.median(equal)), noise=float(np.nanmedian(noise)))
+        if calm.any():
+            noise.append(float(difference[calm].std() / np.sqrt(2)))
+    return Still(equal=float(np.median(equal)), noise=float(np.median(noise)) if noise else None)
