@@ -70,18 +70,18 @@ class Lru(Generic[Key, Value]):
             value = self._make(key)
         except BaseException as error:
             with self._lock:
-                self._is_still_wanted(key, coming)
+                self._arrived(key, coming)
             coming.set_exception(error)
             return
         with self._lock:
-            if self._is_still_wanted(key, coming):
+            if self._arrived(key, coming):
                 self._values[key] = value
                 while len(self._values) > self._capacity:
                     self._values.popitem(last=False)
         coming.set_result(value)
 
-    def _is_still_wanted(self, key: Key, coming: Future[Value]) -> bool:
-        """Whether nothing was cleared since it was asked for; it is not in the making any more."""
+    def _arrived(self, key: Key, coming: Future[Value]) -> bool:
+        """Takes it out of the making; False where everything was cleared since it was asked for."""
         if self._coming.get(key) is not coming:
             return False
         del self._coming[key]

@@ -1,7 +1,8 @@
 """MCAP files of ROS 2: one file, one episode. Steps are the frames of the static camera (else of the first one).
 
 Everything else is what was logged nearest to each step. See `mcap_topics` for which topic is what, `mcap_images` for
-the images, `mcap_frames` for camera poses and tool pose from /tf, `mcap_lens` for calibration and distortion.
+the images, `mcap_joints` for joints, `mcap_frames` for camera poses and tool pose from /tf, `mcap_lens` for calibration
+and distortion.
 
 Dimensions: t control step.
 """
@@ -9,7 +10,6 @@ Dimensions: t control step.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from ..schema import MAX_SIDE
 from .mcap_file import MAGIC, McapFile, Topic, is_image, open_mcap, schema_name
 from .mcap_frames import FrameTree
 from .mcap_images import colours, depth
+from .mcap_joints import joint_columns
 from .mcap_lens import Lens, lens_of
 from .mcap_topics import Gripper, TopicMap, map_topics
 from .reader import EpisodeSummary, Reader
@@ -35,8 +36,6 @@ from .views import split_views, words_of
 
 _NANO = 1e-9
 _LAG = 2.0  # periods of the static camera; more is said
-_MAX_JOINTS = 128
-_LOOKED_AT = 64  # messages at either end of a topic, beside those that are shown, for who writes on it
 _NUMBERS = frozenset({"JointState", "Pose", "PoseStamped"})
 _READ = _NUMBERS | {"TFMessage", "CameraInfo"}
 _OF_ROS = frozenset({"rosout", "parameter_events", "diagnostics", "clock"})  # what every recording has: nobody asks
@@ -138,6 +137,7 @@ class _Opening:
 
     def _camera(self, name: str) -> Camera:
         file, topic, size = self._file, self._file.topics[name], self._sizes[name]
+        self._note_lag(topic)
         nearest = self._nearest(topic)
         where = f"{self._path}: '{name}'"
         lens = self._lens(name, size)
@@ -179,6 +179,7 @@ class _Opening:
         topic = self._depths.get(name)
         if topic is None:
             return None
+        self._note_lag(topic)
         file, nearest, where = self._file, self._nearest(topic), f"{self._path}: '{topic.name}'"
         straighten = None if lens is None else lens.straighten
 
@@ -235,11 +236,13 @@ class _Opening:
         closer = np.abs(times[order][before] - self._times) <= np.abs(
             times[order][np.minimum(after, len(times) - 1)] - self._times
         )
-        chosen = order[np.where(closer, before, np.minimum(after, len(times) - 1))]
-        lag = float(np.abs(times[chosen] - self._times).max())
+        return order[np.where(closer, before, np.minimum(after, len(times) - 1))]
+
+    def _note_lag(self, topic: Topic) -> None:
+        """Says how far away from the steps a topic's messages are, if that is far."""
+        lag = float(np.abs(np.array(topic.times, np.int64)[self._nearest(topic)] - self._times).max())
         if lag > _LAG * self._period:
             self._notes.append(f"'{topic.name}' is up to {lag * 1e-6:.0f} ms away from the steps it is shown at")
-        return chosen
 
     def _note_numbers(self) -> None:
         """Says which topics are not shown, and which lag behind; without decoding a message of them."""
@@ -247,7 +250,7 @@ class _Opening:
         for name, topic in sorted(self._file.topics.items()):
             kind = schema_name(topic)
             if kind in _NUMBERS and topic.times:
-                self._nearest(topic)
+                self._note_lag(topic)
             elif topic.times and kind not in _READ and not is_image(topic) and name.lstrip("/") not in _OF_ROS:
                 unread.append(f"{name} ({kind})")
         if unread:
@@ -259,45 +262,10 @@ class _Opening:
         for name, topic in sorted(self._file.topics.items()):
             kind = schema_name(topic)
             if kind == "JointState" and topic.times:
-                features |= self._joints(name, topic)
+                features |= joint_columns(self._file, topic, self._nearest)
             elif kind in ("Pose", "PoseStamped") and topic.times:
                 features[name], names[name] = self._poses(topic), _POSE
         return Numbers(state=self._state(), features=features, names=names)
-
-    def _joints(self, name: str, topic: Topic) -> dict[str, np.ndarray]:
-        """Position, velocity and effort of each joint, of every program that writes on the topic."""
-        found: dict[str, np.ndarray] = {}
-        for part in self._publishers(topic):
-            messages = [self._file.message(part, int(index)) for index in self._nearest(part)]
-            joints = list(map(str, messages[0].name))
-            if not joints or len(joints) > _MAX_JOINTS:
-                continue
-            for field in ("position", "velocity", "effort"):
-                rows = [
-                    dict(zip(map(str, message.name), getattr(message, field), strict=False)) for message in messages
-                ]
-                if all(row.keys() == set(joints) and all(map(_is_number, row.values())) for row in rows):
-                    columns = np.array([[row[joint] for joint in joints] for row in rows], np.float64)
-                    found |= {f"{name}/{field}/{joint}": columns[:, [at]] for at, joint in enumerate(joints)}
-        return found
-
-    def _publishers(self, topic: Topic) -> list[Topic]:
-        """The topic by the joints that its messages are of: an arm and its gripper often share /joint_states."""
-
-        def joints(index: int) -> frozenset[str]:
-            return frozenset(map(str, self._file.message(topic, index).name))
-
-        count = len(topic.times)
-        ends = (*range(min(count, _LOOKED_AT)), *range(max(0, count - _LOOKED_AT), count))
-        if len({joints(index) for index in (*self._nearest(topic).tolist(), *ends)}) == 1:
-            return [topic]
-        parts: dict[frozenset[str], list[int]] = {}
-        for index in range(count):
-            parts.setdefault(joints(index), []).append(index)
-        return [
-            replace(topic, **{name: [getattr(topic, name)[at] for at in part] for name in ("times", "places", "data")})
-            for part in parts.values()
-        ]
 
     def _poses(self, topic: Topic) -> Float[np.ndarray, "t 7"]:
         """Position and quaternion wxyz, as `_POSE` names them."""
@@ -333,7 +301,7 @@ class _Opening:
 
     def _opening(self, gripper: Gripper) -> Float[np.ndarray, " t"]:
         """0 shut .. 1 open."""
-        joints = self._joints(gripper.topic, self._file.topics[gripper.topic])
+        joints = joint_columns(self._file, self._file.topics[gripper.topic], self._nearest)
         position = joints.get(f"{gripper.topic}/position/{gripper.joint}")
         if position is None:
             raise EpisodeError(f"{self._path}: '{gripper.topic}' has no position of joint '{gripper.joint:.40}'")
@@ -380,10 +348,6 @@ def _clock(file: McapFile, topics: TopicMap, unreadable: Mapping[str, Exception]
     raise EpisodeError(
         f"{file.path}: has no topic of colour images; it has {', '.join(sorted(file.topics))[:400]}{why}"
     )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
 
 
 def _pose_row(pose: Any) -> list[float]:
